@@ -127,7 +127,7 @@ def test_undo_goes_back_in_all_processes_and_can_be_undone(log, write, join, mon
     there.sync()
     assert here.learner.level(NEW) == there.learner.level(NEW) == good
     shown = live.observed_experts.abilities.means[0]
-    np.testing.assert_array_equal(shown, here.learner.state.beliefs[NEW].ability.mean)
+    np.testing.assert_array_equal(shown, here.learner.ability(NEW).mean)
     now[0] = 4_000.0
     there.undo(to=2_500.0)
     here.sync()

@@ -34,8 +34,10 @@ LIKELIHOOD_RATIOS: Mapping[str, float] = MappingProxyType(
     {"parse": 9.0, "retry": 3.0, "error": 3.0}
 )
 
-LEVEL_STD_KNOWN = 0.05  # how far the level of a known expert may differ in this traffic
-LEVEL_STD_UNKNOWN = 0.15
+LEVEL_STD_KNOWN = 0.05
+LEVEL_STD_UNKNOWN = 0.05
+COMMON_LEVEL_STD = 0.15
+COMMON_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,20 @@ class FeedbackModel:
     """How far each kind of feedback is believed, and how far traffic may differ from training.
 
     `noise_factors` multiply the variance of a checked answer. Kinds in `likelihood_ratios` are
-    one-sided: they come only when something is wrong. `level_std_known` and `level_std_unknown` are
-    the standard deviations, in loss, of what an expert's level in this traffic differs by from what
-    the router expects of measured and of unmeasured experts.
+    one-sided: they come only when something is wrong.
+
+    Traffic differs from what a router was trained on. All experts together may be better or worse
+    there than expected, by a standard deviation of `common_level_std`, in loss, and more so on some
+    kinds of prompts, with a covariance of `common_share` of that among experts. A single expert may
+    differ from that by `level_std_known` if it was measured, else by `level_std_unknown`.
     """
 
     noise_factors: Mapping[str, float] = field(default_factory=lambda: dict(NOISE_FACTORS))
     likelihood_ratios: Mapping[str, float] = field(default_factory=lambda: dict(LIKELIHOOD_RATIOS))
     level_std_known: float = LEVEL_STD_KNOWN
     level_std_unknown: float = LEVEL_STD_UNKNOWN
+    common_level_std: float = COMMON_LEVEL_STD
+    common_share: float = COMMON_SHARE
 
     def noise_factor(self, kind: str) -> float:
         """Return what the variance of a checked answer is multiplied by."""

@@ -40,6 +40,8 @@ REGAINED_MARGIN = 0.05  # of the range of losses
 
 MIN_REGAINED = 20  # answers
 
+_MAX_UNMEASURED = 500  # experts
+
 _MAX_HASHED = 2_000  # experts whose facts count for a snapshot; of more, only the names do
 
 _CHANGED_LEVEL_STD = 0.5  # of the range of losses: after a change the level may be anything
@@ -115,7 +117,7 @@ class Learner:
         self.model = model or FeedbackModel()
         self._known = {name: i for i, name in enumerate(perception.experts)}
         self._soft_threshold: SoftThreshold = perception.soft_threshold
-        self.restore(LearnerState(incumbent=self._soft_threshold.incumbent))
+        self.state = self._first_state()
 
     @property
     def link(self) -> Link:
@@ -161,13 +163,16 @@ class Learner:
 
     def restore(self, state: LearnerState) -> None:
         """Continue from a state."""
-        abilities = self._perception.abilities
         self.state = state
-        self._means = abilities.means.astype(np.float64)
-        self._level_variances = abilities.covariances[:, 0, 0].astype(np.float64)
         self._soft_threshold = replace(self._soft_threshold, incumbent=state.incumbent)
-        for name, belief in state.beliefs.items():
-            self._note_ability(name, belief.ability)
+
+    def _first_state(self) -> LearnerState:
+        """Return what is known before any feedback."""
+        prior = self._perception.abilities.prior
+        size = len(prior.mean)
+        common = Gaussian(np.zeros(size), self.model.common_share * prior.covariance)
+        common = _widen_level(common, self.model.common_level_std)
+        return LearnerState(common, incumbent=self._perception.soft_threshold.incumbent)
 
     def _learn(self, row: LoggedFeedback) -> list[Alarm]:
         name, position = self.expert_name(row.expert), self._position(row)
@@ -205,7 +210,9 @@ class Learner:
         if position is None:
             return None
         row_position = np.asarray(position, np.float64)
-        fits = row_position.shape == self._means.shape[1:] and np.isfinite(row_position).all()
+        fits = (
+            row_position.shape == self.state.common.mean.shape and np.isfinite(row_position).all()
+        )
         return row_position if fits else None
 
     def expert_name(self, name: str) -> str | None:
@@ -218,12 +225,20 @@ class Learner:
         return name if name in self._known else None
 
     def _belief(self, name: str) -> Belief:
-        """Return the belief about an expert, which starts from what the router expects."""
+        """Return the belief about an expert; without feedback it is what the router expects."""
         belief = self.state.beliefs.get(name)
         if belief is None:
             prior = self.prior_ability(name)
-            belief = self.state.beliefs[name] = Belief(prior, prior)
+            belief = Belief(prior, prior, np.eye(len(prior.mean)))
         return belief
+
+    def ability(self, name: str) -> Gaussian:
+        """Return the ability of an expert in this traffic."""
+        belief, common = self._belief(name), self.state.common
+        mean = belief.ability.mean + belief.loading @ common.mean
+        spread = belief.loading @ common.covariance @ belief.loading.T
+        covariance = belief.ability.covariance + spread
+        return Gaussian(mean, (covariance + covariance.T) / 2)
 
     def prior_ability(self, name: str) -> Gaussian:
         """Return the belief about an expert before any feedback, with the doubt about its level."""
@@ -246,24 +261,66 @@ class Learner:
     def _update_belief(
         self, name: str, position: FloatArray, loss: float, noise_factor: float
     ) -> None:
-        """Learn from one loss: the posterior of the aptitude test."""
-        belief, best = self._belief(name), self._best(position)
-        link, noise = self._perception.link, self._perception.abilities.noise
-        y = np.array([[belief.ability.mean @ position]])
-        variance = float(link.outcome_variance(y, best, noise)[0, 0]) * noise_factor
-        target = link.training_targets(np.array([[loss]]), best)[0]
-        belief.ability = belief.ability.posterior(position[None], target, variance, MAX_SURPRISE)
+        """Learn from one loss: the posterior of the expert's ability and of what all share.
+
+        Given the common difference `c`, the mean of an ability is `m + G c`, so one loss updates
+        `m` and `G` by the same gain, and `c` by what is left of the loss (a Kalman filter with a
+        common state, in closed form).
+        """
+        belief, best, link = self._belief(name), self._best(position), self._perception.link
+        own, common = belief.ability, self.state.common
+        h = position @ belief.loading
+        expected = position @ own.mean + h @ common.mean
+        noise = link.outcome_variance(
+            expected.reshape(1, 1), best, self._perception.abilities.noise
+        )
+        own_variance = position @ own.covariance @ position + float(noise[0, 0]) * noise_factor
+        gain = own.covariance @ position / own_variance
+        shared = common.covariance @ h
+        variance = own_variance + h @ shared
+        target = float(link.training_targets(np.array([[loss]]), best)[0, 0])
+        limit = MAX_SURPRISE * np.sqrt(variance)
+        surprise = float(np.clip(target - expected, -limit, limit))
+        own_surprise = surprise + h @ common.mean  # of the ability as if nothing were shared
+        belief.ability = Gaussian(
+            own.mean + gain * own_surprise,
+            own.covariance - np.outer(gain, gain) * own_variance,
+        )
+        belief.loading = belief.loading - np.outer(gain, h)
+        self.state.common = Gaussian(
+            common.mean + shared * (surprise / variance),
+            common.covariance - np.outer(shared, shared) / variance,
+        )
         belief.count += 1
         belief.total_loss += loss
-        self._note_ability(name, belief.ability)
-        self._soft_threshold = self._soft_threshold.update_incumbent(
-            self._means[:, 0], self._level_variances
-        )
+        self.state.beliefs[name] = belief
+        self._update_incumbent()
+
+    def _update_incumbent(self) -> None:
+        """Choose the expert again that others have to beat."""
+        means, variances = self._levels()
+        self._soft_threshold = self._soft_threshold.update_incumbent(means, variances)
         self.state.incumbent = self._soft_threshold.incumbent
+
+    def _levels(self) -> tuple[FloatArray, FloatArray]:
+        """Return the means and variances of the known experts' losses over all prompts."""
+        abilities, common = self._perception.abilities, self.state.common
+        means = abilities.means[:, 0] + common.mean[0]
+        variances = abilities.covariances[:, 0, 0].astype(np.float64)
+        for column, belief in self._known_beliefs():
+            first = belief.loading[0]
+            means[column] = belief.ability.mean[0] + first @ common.mean
+            variances[column] = belief.ability.covariance[0, 0]
+        return means, variances
+
+    def _known_beliefs(self) -> list[tuple[int, Belief]]:
+        """Return the beliefs about known experts with feedback, and their columns."""
+        beliefs = self.state.beliefs.items()
+        return [(self._known[name], one) for name, one in beliefs if name in self._known]
 
     def level(self, name: str) -> tuple[float, float]:
         """Return the predicted loss of an expert over all prompts, and its standard deviation."""
-        average = np.eye(1, self._means.shape[1])[0]
+        average = np.eye(1, len(self.state.common.mean))[0]
         expected = self._expected_loss(name, average)
         return expected.mean, expected.std
 
@@ -271,24 +328,25 @@ class Learner:
         self, name: str, position: FloatArray, *, first: bool = False
     ) -> ExpectedLoss:
         """Return what is expected of an expert's loss now, or before any feedback."""
-        belief = self.state.beliefs.get(name)
-        if belief is None:
-            prior = self.prior_ability(name)
-            belief = Belief(prior, prior)
-        best = self._best(position)
+        belief, common, link = self._belief(name), self.state.common, self._perception.link
         ability = belief.prior if first else belief.ability
-        y = np.array([[ability.mean @ position]])
-        std = np.array([[np.sqrt(position @ ability.covariance @ position)]])
-        link = self._perception.link
-        mean = float(link.losses(y, best)[0, 0])
+        h = position @ belief.loading
+        shift, spread = (0.0, 0.0) if first else (h @ common.mean, h @ common.covariance @ h)
+        y = np.array([[position @ ability.mean + shift]])
+        variance = position @ ability.covariance @ position + spread
+        best = self._best(position)
+        std = float(link.std(y, np.sqrt(np.array([[variance]])), best)[0, 0])
         lowest, highest = link.loss_range or FULL_RANGE
-        return ExpectedLoss(mean, float(link.std(y, std, best)[0, 0]), lowest, highest)
+        return ExpectedLoss(float(link.losses(y, best)[0, 0]), std, lowest, highest)
 
     def _best(self, position: FloatArray) -> FloatArray:
         """Return the linear prediction of the best known expert, `(1, 1)`."""
+        common = self.state.common
         # Not a matrix product, which may sum in another order with another number of threads.
-        y = (self._means * position).sum(axis=1)[None]
-        return self._soft_threshold.reference_predictions(y).best
+        y = (self._perception.abilities.means * position).sum(axis=1) + position @ common.mean
+        for column, belief in self._known_beliefs():
+            y[column] = position @ (belief.ability.mean + belief.loading @ common.mean)
+        return self._soft_threshold.reference_predictions(y[None]).best
 
     # Changes
 
@@ -311,11 +369,11 @@ class Learner:
         if direction == "better":
             self.state.suspects.pop(name, None)
         elif name not in self.state.suspects:
-            self.state.suspects[name] = Suspect(float(belief.ability.mean[0]))
+            self.state.suspects[name] = Suspect(float(self.ability(name).mean[0]))
         wide = Gaussian(belief.ability.mean, belief.ability.covariance + prior.covariance)
         lowest, highest = self._perception.link.loss_range or FULL_RANGE
         belief.ability = _widen_level(wide, _CHANGED_LEVEL_STD * (highest - lowest))
-        self._note_ability(name, belief.ability)
+        self.state.beliefs[name] = belief
 
     def _end_suspicion(self, name: str) -> None:
         """Trust an expert again that is about as good as it was before it became worse."""
@@ -325,7 +383,7 @@ class Learner:
         suspect = replace(suspect, answers=suspect.answers + 1)
         self.state.suspects[name] = suspect
         lowest, highest = self._perception.link.loss_range or FULL_RANGE
-        level = float(self._belief(name).ability.mean[0])
+        level = float(self.ability(name).mean[0])
         is_well = level <= suspect.level + REGAINED_MARGIN * (highest - lowest)
         if suspect.answers >= MIN_REGAINED and is_well:
             del self.state.suspects[name]
@@ -341,15 +399,10 @@ class Learner:
 
     def _roll_back(self) -> None:
         """Start again from the frozen router."""
-        old, incumbent = self.state, self._perception.soft_threshold.incumbent
-        self.restore(
-            LearnerState(
-                old.sequence,
-                incumbent=incumbent,
-                skipped=old.skipped,
-                n_rollbacks=old.n_rollbacks + 1,
-            )
-        )
+        old, state = self.state, self._first_state()
+        state.sequence, state.skipped = old.sequence, old.skipped
+        state.n_rollbacks = old.n_rollbacks + 1
+        self.restore(state)
 
     def probes(self, frozen_choice: str | None, choice: str) -> dict[str, float]:
         """Return which experts should get a share of decisions although they look worse.
@@ -375,25 +428,27 @@ class Learner:
     def apply(self, perception: LearnedPerception) -> None:
         """Put the beliefs into a live perception, in place; other threads may predict meanwhile."""
         abilities, observed = self._perception.abilities, self._perception.observed_experts
-        means, covariances = abilities.means.copy(), abilities.covariances.copy()
-        for name, belief in self.state.beliefs.items():
-            column = self._known.get(name)
-            if not belief.count:
-                continue
-            if column is None:
-                observed = observed.with_ability(name, belief.ability)
-            else:
-                means[column] = belief.ability.mean
-                covariances[column] = belief.ability.covariance
-        abilities = replace(abilities, means=means, covariances=covariances)
+        if self.has_learned:
+            means = (abilities.means + self.state.common.mean).astype(abilities.means.dtype)
+            covariances = abilities.covariances.copy()
+            for column, _ in self._known_beliefs():
+                ability = self.ability(self._perception.experts[column])
+                means[column], covariances[column] = ability.mean, ability.covariance
+            abilities = replace(abilities, means=means, covariances=covariances)
+            for name in self._unmeasured_names():
+                observed = observed.with_ability(name, self.ability(name))
         perception.replace_beliefs(abilities, observed, self._soft_threshold)
 
-    def _note_ability(self, name: str, ability: Gaussian) -> None:
-        """Remember the ability of a known expert, to which others are compared."""
-        column = self._known.get(name)
-        if column is not None:
-            self._means[column] = ability.mean
-            self._level_variances[column] = ability.covariance[0, 0]
+    def _unmeasured_names(self) -> list[str]:
+        """Return the unmeasured experts whose abilities differ from what the perception predicts.
+
+        The common difference is of all of them. Of very many, only those with feedback have it.
+        """
+        unmeasured = [name for name in self.state.beliefs if name not in self._known]
+        others = self._library.names if len(self._library) <= _MAX_UNMEASURED else ()
+        columns = self._columns
+        unmeasured += [name for i, name in enumerate(others) if columns[i] < 0]
+        return list(dict.fromkeys([*unmeasured, *self._perception.observed_experts.names]))
 
 
 def _widen_level(ability: Gaussian, std: float) -> Gaussian:

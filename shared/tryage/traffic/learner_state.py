@@ -19,18 +19,24 @@ from tryage.traffic.guard import Guard
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tryage.core.arrays import FloatArray
+
 STATE_FORMAT = 1
 
 
 @dataclass
 class Belief:
-    """What is known of one expert: its ability, and how much feedback that is from.
+    """What is known of one expert, and how much feedback that is from.
 
-    `total_loss` is the sum of the `count` losses. `prior` is the ability before any feedback.
+    `ability` is as if there were no common difference of the traffic. `loading` `(k, k)` times that
+    difference is added to it: the identity without feedback, and ever less the better the expert is
+    known by itself. `prior` is the ability before any feedback. `total_loss` is the sum of the
+    `count` losses.
     """
 
     ability: Gaussian
     prior: Gaussian
+    loading: FloatArray
     count: int = 0
     total_loss: float = 0.0
 
@@ -45,8 +51,13 @@ class Suspect:
 
 @dataclass
 class LearnerState:
-    """All that changes with the log. `skipped` counts the rows that could not teach, by reason."""
+    """All that changes with the log.
 
+    `common` is the difference of this traffic that all experts share, in the ability space.
+    `skipped` counts the rows that could not teach, by reason.
+    """
+
+    common: Gaussian
     sequence: int = 0
     beliefs: dict[str, Belief] = field(default_factory=dict)
     incumbent: int = 0
@@ -74,6 +85,9 @@ class LearnerState:
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
             "means": _stack([one.ability.mean for one in beliefs]),
             "covariances": _stack([one.ability.covariance for one in beliefs]),
+            "loadings": _stack([one.loading for one in beliefs]),
+            "common_mean": self.common.mean,
+            "common_covariance": np.ascontiguousarray(self.common.covariance),
             "prior_means": _stack([one.prior.mean for one in beliefs]),
             "prior_covariances": _stack([one.prior.covariance for one in beliefs]),
             "evidence": _stack([one.evidence for one in processes]),
@@ -97,6 +111,7 @@ class LearnerState:
                     f"reads {STATE_FORMAT}: upgrade with pip install -U tryage"
                 )
             return cls(
+                Gaussian(arrays["common_mean"], arrays["common_covariance"]),
                 header["sequence"],
                 _read_beliefs(header, arrays),
                 header["incumbent"],
@@ -120,6 +135,7 @@ def _read_beliefs(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> di
         name: Belief(
             Gaussian(arrays[names[0]][i], arrays[names[1]][i]),
             Gaussian(arrays[names[2]][i], arrays[names[3]][i]),
+            arrays["loadings"][i],
             count,
             total_loss,
         )
