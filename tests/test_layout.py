@@ -37,8 +37,8 @@ UNTESTED = {
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
-MAX_TOP_ENTRIES = 19
-MAX_FILES = 281  # without the rooms to come
+MAX_TOP_ENTRIES = 20
+MAX_FILES = 292  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from tryage.core.exploration import Exploration
     from tryage.core.pareto import MeasuredLosses
     from tryage.core.preferences import Preferences
+    from tryage.onboarding.candidates import ModelSource
+    from tryage.onboarding.report import OnboardingReport
     from tryage.traffic.learning_report import LearningReport
     from tryage.traffic.traffic import Traffic
 
@@ -446,6 +448,26 @@ class Router(RouterSources):
         checked = {prompt: check_number("loss", loss, *bounds) for prompt, loss in losses.items()}
         perception = self.perception.onboard(expert, checked)
         return self._with_parts(perception, self.library.with_expert(expert))
+
+    def onboard_models(
+        self,
+        models: Mapping[str, ModelSource] | Iterable[ModelSource],
+        **options: Any,  # noqa: ANN401 - the options of `tryage.onboarding.onboard_models`
+    ) -> tuple[Self, OnboardingReport]:
+        """Test models with few prompts; return a router that knows them too, and a report.
+
+        `models` are clients by name, or a list of LangChain models, LlamaIndex LLMs, functions from
+        text to text, or `Candidate`s. Takes `budget` (USD), `prompts`, `judge`, `journal`,
+        `make_client`, `config` and `progress`.
+
+        Raises:
+            InputError, PerceptionError, MeasurementError: as in
+                `tryage.onboarding.onboard_models`.
+        """
+        from tryage.onboarding.onboard import onboard_models
+
+        result = onboard_models(self.perception, self.library, models, **options)
+        return self._with_parts(result.perception, result.library), result.report
 
     def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
         """Return this router for some of its experts: a list of names, or a mapping name -> client.

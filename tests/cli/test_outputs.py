@@ -109,7 +109,7 @@ NOWHERE = "/proc/self/result"  # a place where nobody can write
         ["pareto", "hi", "--plot", f"{NOWHERE}.png"],
         ["plot", "latent", "ROWS", "-o", f"{NOWHERE}.png"],
         ["plot", "latent", "ROWS", "-o", "OUT.png", "--json", NOWHERE],
-        ["onboard", "ROUTER", "new", "ROWS", "-o", NOWHERE],
+        ["onboard", "new", "--losses", "ROWS", "-o", NOWHERE],
         ["score", "ROWS", "-e", "nowhere:model", "-o", NOWHERE],
         ["train-tools", "ROWS", "-o", NOWHERE],
         ["cotrain", "ROWS", "-o", NOWHERE],
@@ -131,8 +131,8 @@ def test_a_disk_that_fills_up_during_the_work_is_one_line(tryage, saved, tmp_pat
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "sum oslo", "loss": 0.1}) + "\n")
-    monkeypatch.setattr("tryage.router.save_router", refuse)
-    done = tryage("onboard", saved, "new", rows, "-o", tmp_path / "out")
+    monkeypatch.setattr("tryage.router_sources.save_router", refuse)
+    done = tryage("onboard", "new", "--losses", rows, "--router", saved, "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert done.stderr == "tryage: model.safetensors: No space left on device\n"
 

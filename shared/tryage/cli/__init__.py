@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import cotrain, experts, hub, models, plot, report, route, score, train
+from tryage.cli import cotrain, experts, hub, models, onboard, plot, report, route, score, train
 from tryage.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_EXPERT
 from tryage.cli.outputs import describe_os_error
 from tryage.cli.terminal import echo_error, one_line_messages
@@ -87,7 +87,7 @@ for command in (
     cotrain.cotrain,
     report.report,
     experts.experts,
-    experts.onboard,
+    onboard.onboard,
     experts.tools,
     experts.train_tools,
 ):

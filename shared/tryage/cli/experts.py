@@ -1,4 +1,4 @@
-"""Commands about experts and tools: `experts`, `onboard`, `tools` and `train-tools`."""
+"""Commands about experts and tools: `experts`, `tools` and `train-tools`."""
 
 from __future__ import annotations
 
@@ -69,53 +69,6 @@ def experts(
     ]
     echo_table([[heading for heading, _ in _EXPERT_COLUMNS], *rows])
     echo(f"{len(listed_experts):,} of {len(library):,} experts; - is unknown.")
-
-
-def onboard(
-    router: Annotated[str, typer.Argument(metavar="ROUTER", help="A saved router or a Hub id.")],
-    expert: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXPERT", help="The expert's name, or a JSON file with facts about it."
-        ),
-    ],
-    losses: Annotated[
-        Path, typer.Argument(metavar="LOSSES", help="JSON lines of prompt, and loss or score.")
-    ],
-    output: OutputFolder,
-) -> None:
-    """Teach a router a new expert from some measured losses."""
-    new_expert, measured_losses = _read_expert(expert), _read_losses(losses)
-    new_router = load_router(router).onboard(new_expert, measured_losses)
-    new_router.save_pretrained(output)
-    echo(
-        f"Saved to {output}: {new_expert.name} learned from {len(measured_losses):,} prompts, "
-        f"{len(new_router.library):,} experts."
-    )
-
-
-def _read_expert(name_or_path: str) -> Expert:
-    """Read an expert from a file named .json; any other text is an expert's name."""
-    from tryage.core.expert import Expert
-
-    if not name_or_path.endswith(".json"):
-        return Expert(name_or_path)
-    return Expert.from_dict(read_json(Path(name_or_path)))
-
-
-def _read_losses(path: Path) -> dict[str, float]:
-    """Read the loss of each prompt; a score becomes the loss 1 - score."""
-    losses: dict[str, float] = {}
-    for row in read_jsonl(path):
-        prompt, loss, score = row.get("prompt"), row.get("loss"), row.get("score")
-        value = 1.0 - score if loss is None and isinstance(score, (int, float)) else loss
-        if not isinstance(prompt, str) or not isinstance(value, (int, float)):
-            raise InputError(
-                f"{path} has a row {json.dumps(row)[:80]}; "
-                'expected {"prompt": "...", "loss": 0.3}, or a score from 0 to 1 instead of a loss.'
-            )
-        losses[prompt] = float(value)
-    return losses
 
 
 def tools(

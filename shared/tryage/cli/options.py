@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -210,7 +211,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON value of any type
     Raises:
         InputError: the file cannot be read, or it is not JSON.
     """
-    return _parse_json(_read_text(path), str(path))
+    return _parse_json(read_text(path), str(path))
 
 
 def read_jsonl(path: Path) -> list[dict[str, object]]:
@@ -219,12 +220,17 @@ def read_jsonl(path: Path) -> list[dict[str, object]]:
     Raises:
         InputError: the file cannot be read, or a line is not a JSON object.
     """
-    lines = _read_text(path).splitlines()
+    lines = read_text(path).splitlines()
     rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
     return [row for row in rows if row is not None]
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         return path.read_text("utf-8")
     except OSError as error:
@@ -376,6 +382,22 @@ def _parse_layers(layers: str | None) -> list[int] | None:
         return None if layers is None else [int(number) for number in layers.split(",")]
     except ValueError as error:
         raise InputError(f"--layers {layers!r} is not a list of numbers, such as 15,22.") from error
+
+
+def import_object(location: str) -> object:
+    """Import MODULE:NAME, also from the folder in which the command runs.
+
+    Raises:
+        InputError: there is no such module or name.
+    """
+    module, _, name = location.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # `python -m` adds this folder, a console script does not
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{location} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
 
 
 def format_count(value: float | None) -> str:

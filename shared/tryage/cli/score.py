@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 from enum import Enum
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tryage.cli.options import EXIT_INTERRUPTED, EXIT_UNFINISHED, OutputFolder, read_jsonl
+from tryage.cli.options import (
+    EXIT_INTERRUPTED,
+    EXIT_UNFINISHED,
+    OutputFolder,
+    import_object,
+    read_jsonl,
+)
 from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
 
@@ -155,7 +159,7 @@ def _make_measurers(source: str, device: str | None) -> list[Measurer]:
 
 def _import_measurers(location: str) -> list[Measurer]:
     """Import a measurer, or a list of measurers, by MODULE:NAME."""
-    value = _import_object(*location.split(":"))
+    value = import_object(location)
     measurers: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
     if not all(
         hasattr(measurer, "measure") and hasattr(measurer, "identify") for measurer in measurers
@@ -165,16 +169,6 @@ def _import_measurers(location: str) -> list[Measurer]:
             "tryage.scoring.GenerationMeasurer, or a list of them."
         )
     return measurers
-
-
-def _import_object(module: str, name: str) -> object:
-    sys.path.insert(0, str(Path.cwd()))  # `python -m` adds this folder, a console script does not
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{module}:{name} cannot be imported: {error}") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
 
 
 def _print_report(report: Report, output: Path) -> None:

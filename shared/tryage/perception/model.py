@@ -260,20 +260,25 @@ class LearnedPerception(Perception):
         """
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
-        index = self._index(expert.name)
         ability = self._update_ability(
-            self._current_ability(expert, index),
+            self.ability(expert),
             self.latent_positions(list(losses)),
             list(losses.values()),
         )
+        return self.with_ability(expert.name, ability).replace(
+            second_stage=self.second_stage and self.second_stage.onboard(expert, losses)
+        )
+
+    def with_ability(self, name: str, ability: Gaussian) -> LearnedPerception:
+        """Return a perception with this belief about an expert, which may be new; others stay."""
+        index = self._index(name)
         abilities, is_known = self.abilities.with_ability(index, ability), index is not None
         return self.replace(
-            experts=self.experts if is_known else (*self.experts, expert.name),
+            experts=self.experts if is_known else (*self.experts, name),
             abilities=abilities,
             soft_threshold=_update_incumbent(self.soft_threshold, abilities),
-            observed_experts=self.observed_experts.without_expert(expert.name),
+            observed_experts=self.observed_experts.without_expert(name),
             forecasts=self.forecasts if is_known else _append_unknown_expert(self.forecasts),
-            second_stage=self.second_stage and self.second_stage.onboard(expert, losses),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
@@ -325,8 +330,9 @@ class LearnedPerception(Perception):
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
 
-    def _current_ability(self, expert: Expert, index: int | None) -> Gaussian:
-        """Return the belief about an expert, which is at `index` if it is a known one."""
+    def ability(self, expert: Expert) -> Gaussian:
+        """Return the belief about an expert: measured, from feedback, or from its facts."""
+        index = self._index(expert.name)
         if index is not None:
             return self.abilities.ability(index)
         observed_index = self.observed_experts.index(expert.name)

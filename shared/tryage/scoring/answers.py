@@ -44,6 +44,7 @@ class GenerationMeasurer:
         concurrency: How many requests run at once.
         retries: How often a request is tried again after a transient error.
         keep_output: Whether the Q-table keeps the answers.
+        measures_readability: Whether to measure it, which needs the extra `score`.
 
     Raises:
         InputError: the model cannot be called, or a number is out of range.
@@ -59,11 +60,13 @@ class GenerationMeasurer:
         concurrency: int = 4,
         retries: int = 3,
         keep_output: bool = True,
+        measures_readability: bool = True,
     ) -> None:
         self.expert = Expert(expert) if isinstance(expert, str) else expert
         self.scorer, self.ask, self.keep_output = scorer, ask, keep_output
         self.concurrency = int(check_number("concurrency", concurrency, 1))
         self.retries = int(check_number("retries", retries))
+        self.measures_readability = measures_readability
         self._call_model = as_callable(model)
 
     def identify(self) -> MeasurerIdentity:
@@ -119,7 +122,7 @@ class GenerationMeasurer:
             output_tokens=answer.output_tokens,
             latency=seconds,
             cost=reply_cost(answer, self.expert),
-            readability=reading_ease(answer.text),
+            readability=reading_ease(answer.text) if self.measures_readability else None,
             output=answer.text if self.keep_output else None,
         )
         return self._score_answer(prompt, answer.text, measurement)

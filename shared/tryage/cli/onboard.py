@@ -1,0 +1,239 @@
+"""The command `onboard`: it tests new models and saves a router that knows them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tryage.cli.options import (
+    EXIT_INTERRUPTED,
+    EXIT_UNFINISHED,
+    OutputFolder,
+    RouterPath,
+    import_object,
+    load_router,
+    read_json,
+    read_jsonl,
+    read_text,
+)
+from tryage.cli.outputs import check_output_file
+from tryage.cli.terminal import echo, echo_table, shows_progress
+from tryage.core.validation import require_extra
+from tryage.errors import InputError
+from tryage.files import write_text
+
+if TYPE_CHECKING:
+    from tryage.core.expert import Expert
+    from tryage.onboarding.candidates import Candidate
+    from tryage.onboarding.report import OnboardingReport
+    from tryage.router import Router
+
+_CLIENT_KEYS = ("model", "client", "api_key_env", "base_url", "settings")
+
+_EXAMPLE = '[[models]] with model = "openai:gpt-5.4-mini", or name = "mine" and client = "mod:func"'
+
+
+def onboard(
+    models: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODELS",
+            help="A TOML or JSON file of models; with --losses an expert's name, or a JSON file "
+            "with facts about it.",
+        ),
+    ],
+    output: OutputFolder,
+    router: RouterPath = None,
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask nothing: learn one expert from JSON lines of prompt, and loss or score.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="USD", help="What all answers may cost together.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Your own prompts: JSON lines of "prompt" and "answer", "choices", "tests" or '
+            '"schema".',
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model that rates answers to prompts without one."),
+    ] = None,
+    only_own: Annotated[
+        bool, typer.Option("--only-own", help="Ask your own prompts alone.")
+    ] = False,
+    max_prompts: Annotated[
+        int, typer.Option(min=1, help="How many questions each model gets at most.")
+    ] = 50,
+    run_code: Annotated[
+        bool,
+        typer.Option("--run-code", help="Run code that the models write on this machine."),
+    ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keeps each answer; MODELS.answers.jsonl by default."),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=check_output_file,
+            help="Write the report here, as .html or .md.",
+        ),
+    ] = None,
+) -> None:
+    """Teach a router new models: ask them the fewest prompts that settle who is good at what.
+
+    The same command resumes a stopped test and pays for no answer twice.
+    """
+    if losses is not None:
+        _learn_losses(models, losses, router, output)
+        return
+    from tryage.onboarding.config import OnboardingConfig
+
+    path, known = Path(models), load_router(router)
+    kept = path.with_name(f"{path.stem}.answers.jsonl") if journal is None else journal
+    config = OnboardingConfig(
+        max_prompts=max_prompts,
+        questions=() if only_own else None,
+        sandbox=run_code,
+        rivals=router is not None,
+    )
+    try:
+        taught, report = known.onboard_models(
+            read_candidates(path),
+            budget=budget,
+            prompts=None if prompts is None else read_jsonl(prompts),
+            judge=judge,
+            journal=kept,
+            config=config,
+            progress=shows_progress(),
+        )
+    except KeyboardInterrupt:
+        echo(f"Stopped; the answers so far are in {kept}. The same command resumes.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if router is None:  # of the bundled router, only the user's own models stay
+        taught = taught.subset([one.name for one in report.models])
+    _finish(taught, report, output, page)
+
+
+def _finish(router: Router, report: OnboardingReport, output: Path, page: Path | None) -> None:
+    """Save the router and the page, and print what was found."""
+    router.save_pretrained(output)
+    if page is not None:
+        is_html = page.suffix.lower() in (".html", ".htm")
+        write_text(page, report.to_html() if is_html else report.to_markdown())
+    echo_table(report.to_rows())
+    echo(report.summary())
+    for reason in report.failed.values():
+        echo(reason, err=True)
+    echo(f"Saved to {output}. Try it: tryage route 'your prompt' --router {output}")
+    if report.failed or not report.is_settled:
+        raise typer.Exit(EXIT_UNFINISHED)
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """Read the models of a TOML or JSON file, and make their clients.
+
+    Raises:
+        InputError: the file cannot be read, or a model is malformed.
+        MissingExtraError: a model is a string for LangChain, which is not installed.
+    """
+    data = read_json(path) if path.suffix.lower() == ".json" else _read_toml(path)
+    rows = data.get("models") if isinstance(data, Mapping) else data
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{path} has no models; expected {_EXAMPLE}.")
+    return [_read_candidate(path, row) for row in rows]
+
+
+def _read_candidate(path: Path, row: Any) -> Candidate:  # noqa: ANN401 - any value of the file
+    from tryage.core.expert import Expert
+    from tryage.onboarding.candidates import Candidate, with_known_facts
+
+    if not isinstance(row, Mapping) or not ("model" in row) ^ ("client" in row):
+        raise InputError(f"{path} has a model {_without_values(row)}; expected {_EXAMPLE}.")
+    facts = {name: value for name, value in row.items() if name not in _CLIENT_KEYS}
+    facts.setdefault("name", row.get("model", row.get("client")))
+    expert = with_known_facts(Expert.from_dict(facts), None, row.get("model"))
+    client = import_object(row["client"]) if "client" in row else _make_chat_model(row)
+    return Candidate(expert, client)
+
+
+def _without_values(row: Any) -> str:  # noqa: ANN401 - any value of the file
+    """Describe a row by its keys alone: a value may be a key of a provider."""
+    return f"with the keys {sorted(row)}" if isinstance(row, Mapping) else type(row).__name__
+
+
+def _make_chat_model(row: Mapping[str, Any]) -> object:
+    """Make LangChain's chat model of a string; its key comes from the environment."""
+    require_extra("langchain.chat_models", "agents")
+    settings = dict(row.get("settings") or {})
+    if "base_url" in row:
+        settings["base_url"] = row["base_url"]
+    variable = row.get("api_key_env")
+    if variable is not None:
+        if not os.environ.get(variable):
+            raise InputError(f"{row['model']} needs its key in the variable {variable}: set it.")
+        settings["api_key"] = os.environ[variable]
+    # by name, because the library imports no framework
+    return import_module("langchain.chat_models").init_chat_model(row["model"], **settings)
+
+
+def _read_toml(path: Path) -> Any:  # noqa: ANN401 - a table of any values
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # Python 3.10 alone
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}.") from error
+
+
+def _learn_losses(expert: str, losses: Path, router: str | None, output: Path) -> None:
+    """Teach a router one expert from measured losses."""
+    new_expert, measured_losses = _read_expert(expert), _read_losses(losses)
+    new_router = load_router(router).onboard(new_expert, measured_losses)
+    new_router.save_pretrained(output)
+    echo(
+        f"Saved to {output}: {new_expert.name} learned from {len(measured_losses):,} prompts, "
+        f"{len(new_router.library):,} experts."
+    )
+
+
+def _read_expert(name_or_path: str) -> Expert:
+    """Read an expert from a file named .json; any other text is an expert's name."""
+    from tryage.core.expert import Expert
+
+    if not name_or_path.endswith(".json"):
+        return Expert(name_or_path)
+    return Expert.from_dict(read_json(Path(name_or_path)))
+
+
+def _read_losses(path: Path) -> dict[str, float]:
+    """Read the loss of each prompt; a score becomes the loss 1 - score."""
+    losses: dict[str, float] = {}
+    for row in read_jsonl(path):
+        prompt, loss, score = row.get("prompt"), row.get("loss"), row.get("score")
+        value = 1.0 - score if loss is None and isinstance(score, (int, float)) else loss
+        if not isinstance(prompt, str) or not isinstance(value, (int, float)):
+            raise InputError(
+                f"{path} has a row {json.dumps(row)[:80]}; "
+                'expected {"prompt": "...", "loss": 0.3}, or a score from 0 to 1 instead of a loss.'
+            )
+        losses[prompt] = float(value)
+    return losses
