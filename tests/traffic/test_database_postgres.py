@@ -19,6 +19,7 @@ pytest.importorskip("psycopg")
 import sqlalchemy as sa
 
 from tryage.errors import TrafficError
+from tryage.traffic.rows import MAX_KEY
 from tryage.traffic.traffic import Traffic
 
 N_WRITERS, N_EACH = 4, 15
@@ -225,11 +226,16 @@ def test_tables_of_a_newer_version_are_an_error_that_says_so(log, open_log, url)
         open_log(url)
 
 
-def test_a_record_that_does_not_fit_is_lost_alone(log, decision, outcome):
+def test_a_row_that_does_not_fit_is_lost_alone(log, decision):
     for i in range(5):
         log.record_decision(decision(f"d{i}", float(i)))
-    log.record_outcome(outcome("d1", input_tokens=2**70))
-    log.record_outcome(outcome("d2"))
+    log._writer.put(("decisions", (None,) * 8))
     assert log.flush()
-    assert [one is not None for _, one, _ in log.decisions()] == [False, False, True, False, False]
-    assert log.lost == {"outcomes": 1}
+    assert len(list(log.decisions())) == 5
+    assert log.lost == {"decisions": 1}
+
+
+def test_a_key_is_short_enough_for_an_index(log, decision):
+    log.record_decision(decision("d1", key="\N{GRINNING FACE}" * MAX_KEY))
+    assert log.flush(5)
+    assert len(list(log.decisions())) == 1

@@ -174,6 +174,7 @@ def test_what_was_lost_is_stored_as_an_event(open_log, url, decision, outcome):
     log = open_log(url)
     log.record_decision(decision("d1", chosen=3))
     log.record_outcome(outcome("d1", latency="long"))
+    log.record_decision(decision("d1"))
     log.flush()
     log.record_decision(decision("d2", chosen=3))  # within the same minute
     log.close()

@@ -35,6 +35,24 @@ def test_numbers_have_no_gaps_where_several_write_at_once(open_log, url, decisio
     assert [entry.sequence for entry in seen] == list(range(1, 2 * N_WRITERS * N_EACH + 1))
 
 
+def test_a_row_that_does_not_fit_is_lost_alone(log, decision):
+    for i in range(5):
+        log.record_decision(decision(f"d{i}", float(i)))
+    log._writer.put(("decisions", (None,) * 8))
+    assert log.flush()
+    assert len(list(log.decisions())) == 5
+    assert log.lost == {"decisions": 1}
+
+
+@pytest.mark.parametrize("version", [(3, 24, 0), (3, 40, 1)])
+def test_statements_have_no_more_values_than_sqlite_takes(version, log, decision, monkeypatch):
+    monkeypatch.setattr("tryage.traffic.writes.sqlite3.sqlite_version_info", version)
+    for i in range(700):
+        log.record_decision(decision(f"d{i}"))
+    assert log.flush()
+    assert len(list(log.decisions())) == 700
+
+
 def test_a_decision_that_is_written_twice_is_there_once(log, decision):
     log.record_decision(decision("d1", chosen="a"))
     log.record_decision(decision("d1", chosen="b"))

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tryage.core.arrays import FloatArray
 
@@ -23,92 +24,113 @@ StoredRow: TypeAlias = Mapping[Any, Any]  # SQLAlchemy's, by names of columns
 # What a value of another type than its field's raises.
 ENCODING_ERRORS = (TypeError, ValueError, OverflowError, AttributeError, struct.error)
 
+_AMOUNTS = ("latency", "cost", "best_single_cost", "dearest_cost")
+_TOKEN_COUNTS = ("input_tokens", "output_tokens")
+
+MAX_KEY = 500  # characters: an index of PostgreSQL holds 2,704 bytes
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _POSITION_DTYPE = np.dtype("<f4")
+_SCALARS = ("propensity", "tolerance", "typicality", "prompt_tokens", "is_default")
 _LISTS = ("losses", "stds", "totals", "costs", "propensities", "cost_terms")
 
 
-def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> Row:
-    """Return the row of a decision; its prompt only if it is to be kept.
+def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...]:
+    """Return a decision as values in the order of `DECISIONS`; its prompt only if it is to be kept.
+
+    It runs in the call that is recorded, so it must be fast.
 
     Raises:
-        TypeError, ValueError, OverflowError, struct.error: a field has a value of another type.
+        One of `ENCODING_ERRORS`: a field has a value of another type.
     """
-    return {
-        "id": to_text(record.id),
-        "time": float(record.time),
-        "router": to_text(record.router),
-        "chosen": to_text(record.chosen),
-        "propensity": float(record.propensity),
-        "candidates": _list_to_json(record.candidates),
-        "numbers": pack_lists([getattr(record, name) for name in _LISTS]),
-        "position": _pack_position(record.position),
-        "tolerance": _optional_float(record.tolerance),
-        "kind": _optional_text(record.kind),
-        "typicality": _optional_float(record.typicality),
-        "prompt_tokens": _optional_float(record.prompt_tokens),
-        "is_default": bool(record.is_default),
-        "frozen_choice": _optional_text(record.frozen_choice),
-        "shadow_choices": _to_json(dict(record.shadow_choices)) if record.shadow_choices else None,
-        "arm": _optional_text(record.arm),
-        "key": _optional_text(record.key),
-        "tags": _list_to_json(record.tags),
-        "prompt": _optional_text(record.prompt) if keep_prompt else None,
-    }
+    scalars = [getattr(record, name) for name in _SCALARS]
+    return (
+        _to_key(record.id),
+        _to_time(record.time),
+        to_text(record.chosen),
+        None if record.key is None else _to_key(record.key),
+        _decision_content(
+            record.router,
+            record.kind,
+            record.frozen_choice,
+            record.arm,
+            tuple(record.candidates),
+            tuple(record.tags),
+            tuple(record.shadow_choices.items()) if record.shadow_choices else (),
+        ),
+        pack_lists([scalars, *[getattr(record, name) for name in _LISTS]]),
+        _pack_position(record.position),
+        _optional_text(record.prompt) if keep_prompt else None,
+    )
 
 
 def decision_record(row: StoredRow) -> DecisionRecord:
     """Return the decision of a row."""
-    lists: Row = dict(zip(_LISTS, unpack_lists(row["numbers"]), strict=True))
-    return DecisionRecord(
-        **{name: row[name] for name in _SAME_IN_ROWS},
-        **lists,
-        candidates=_list_from_json(row["candidates"]),
-        position=_unpack_position(row["position"]),
-        is_default=bool(row["is_default"]),
-        shadow_choices=json.loads(row["shadow_choices"]) if row["shadow_choices"] else {},
-        tags=_list_from_json(row["tags"]),
-    )
+    content = json.loads(row["content"])
+    scalars, *lists = unpack_lists(row["numbers"], 1 + len(_LISTS))
+    fields: Row = dict(zip(_SCALARS, scalars, strict=True)) | dict(zip(_LISTS, lists, strict=True))
+    fields |= {name: row[name] for name in ("id", "time", "chosen", "key", "prompt")}
+    fields |= {name: content.get(name) for name in ("router", "kind", "frozen_choice", "arm")}
+    fields |= {name: tuple(content.get(name, ())) for name in ("candidates", "tags")}
+    fields |= {"shadow_choices": content.get("shadow_choices", {})}
+    fields |= {"position": _unpack_position(row["position"])}
+    return DecisionRecord(**fields | {"is_default": bool(fields["is_default"])})
 
 
-_SAME_IN_ROWS = (
-    "id", "time", "router", "chosen", "propensity", "tolerance", "kind", "typicality",
-    "prompt_tokens", "frozen_choice", "arm", "key", "prompt",
-)  # fmt: skip
+@lru_cache(maxsize=4_096)
+def _decision_content(  # noqa: PLR0913 - the texts of a decision
+    router: str,
+    kind: str | None,
+    frozen_choice: str | None,
+    arm: str | None,
+    candidates: tuple[str, ...],
+    tags: tuple[str, ...],
+    shadow_choices: tuple[tuple[str, str], ...],
+) -> str:
+    """Return texts as JSON; decisions mostly have the same few."""
+    content = {
+        "router": to_text(router),
+        "kind": kind,
+        "frozen_choice": frozen_choice,
+        "arm": arm,
+        "candidates": list(candidates),
+        "tags": list(tags),
+        "shadow_choices": dict(shadow_choices),
+    }
+    return _to_json({name: value for name, value in content.items() if value})
 
 
-def outcome_row(outcome: Outcome) -> Row:
-    """Return the row of an outcome.
+def outcome_row(outcome: Outcome) -> tuple[Any, ...]:
+    """Return an outcome as values in the order of `OUTCOMES`.
 
     Raises:
-        TypeError, ValueError, OverflowError: a field has a value of another type.
+        One of `ENCODING_ERRORS`: a field has a value of another type.
     """
-    return {
-        "decision_id": to_text(outcome.decision_id),
-        "time": float(outcome.time),
-        "served_by": _optional_text(outcome.served_by),
-        "latency": _optional_float(outcome.latency),
-        "input_tokens": _optional_int(outcome.input_tokens),
-        "output_tokens": _optional_int(outcome.output_tokens),
-        "cost": _optional_float(outcome.cost),
-        "best_single": _optional_text(outcome.best_single),
-        "best_single_cost": _optional_float(outcome.best_single_cost),
-        "dearest_cost": _optional_float(outcome.dearest_cost),
-        "error": _optional_text(outcome.error),
-        "failed": _list_to_json(outcome.failed),
-    }
+    values: Row = {name: _optional_float(getattr(outcome, name)) for name in _AMOUNTS}
+    values |= {name: _optional_int(getattr(outcome, name)) for name in _TOKEN_COUNTS}
+    values |= {name: _optional_text(getattr(outcome, name)) for name in ("error", "best_single")}
+    values["failed"] = [to_text(name) for name in outcome.failed] or None
+    return (
+        _to_key(outcome.decision_id),
+        _to_time(outcome.time),
+        _optional_text(outcome.served_by),
+        _to_json({name: value for name, value in values.items() if value is not None}),
+    )
 
 
 def outcome_record(row: StoredRow) -> Outcome:
     """Return the outcome of a row."""
-    return Outcome(**{**row, "failed": _list_from_json(row["failed"])})
+    content = json.loads(row["content"])
+    content["failed"] = tuple(content.get("failed", ()))
+    return Outcome(row["decision_id"], row["time"], row["served_by"], **content)
 
 
 def feedback_row(feedback: Feedback) -> Row:
     """Return the row of feedback without its number in the log."""
     return {
-        "id": to_text(feedback.id),
-        "decision_id": to_text(feedback.decision_id),
-        "time": float(feedback.time),
+        "id": _to_key(feedback.id),
+        "decision_id": _to_key(feedback.decision_id),
+        "time": _to_time(feedback.time),
         "score": float(feedback.score),
         "kind": to_text(feedback.kind),
         "comment": _optional_text(feedback.comment),
@@ -129,8 +151,8 @@ def event_row(event: Event) -> Row:
         TypeError, ValueError: the values are not plain JSON.
     """
     return {
-        "id": to_text(event.id),
-        "time": float(event.time),
+        "id": _to_key(event.id),
+        "time": _to_time(event.time),
         "kind": to_text(event.kind),
         "content": _to_json(dict(event.values)),
         "expert": _optional_text(event.expert),
@@ -156,26 +178,22 @@ def to_text(value: str) -> str:
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
 
 
-def pack_lists(lists: Sequence[Sequence[float | None]]) -> bytes | None:
+def pack_lists(lists: Sequence[Sequence[float | None]]) -> bytes:
     """Return lists of numbers: how many, their lengths, and float64 values; None becomes NaN."""
-    if not any(lists):
-        return None
     numbers = [math.nan if value is None else value for values in lists for value in values]
     header = f"<B{len(lists)}H{len(numbers)}d"
     return struct.pack(header, len(lists), *map(len, lists), *numbers)
 
 
-def unpack_lists(data: bytes | None) -> list[tuple[Any, ...]]:
+def unpack_lists(data: bytes, n_lists: int) -> list[tuple[Any, ...]]:
     """Return the lists that `pack_lists` received; NaN becomes None, a list that is missing ()."""
-    lists: list[tuple[Any, ...]] = [()] * len(_LISTS)
-    if data is None:
-        return lists
+    lists: list[tuple[Any, ...]] = [()] * max(n_lists, data[0])
     lengths = struct.unpack_from(f"<{data[0]}H", data, 1)
     numbers = iter(struct.unpack_from(f"<{sum(lengths)}d", data, 1 + 2 * len(lengths)))
     for i, length in enumerate(lengths):
         values = [next(numbers) for _ in range(length)]
         lists[i] = tuple(None if math.isnan(one) else one for one in values)
-    return lists
+    return lists[:n_lists]
 
 
 def _pack_position(position: FloatArray | None) -> bytes | None:
@@ -190,16 +208,20 @@ def _unpack_position(data: bytes | None) -> FloatArray | None:
 
 def _to_json(value: object) -> str:
     """Return compact JSON in ASCII, which has neither NUL nor halves of surrogate pairs."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
-def _list_to_json(texts: Iterable[str]) -> str | None:
-    values = list(texts)
-    return _to_json(values) if values else None
+def _to_key(value: str) -> str:
+    """Return a text that an index can hold."""
+    if len(value) > MAX_KEY:
+        raise ValueError(f"a key or an id has {len(value)} characters, more than {MAX_KEY}")
+    return to_text(value)
 
 
-def _list_from_json(text: str | None) -> tuple[str, ...]:
-    return tuple(json.loads(text)) if text else ()
+def _to_time(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"the time is {value}")
+    return float(value)
 
 
 def _optional_text(value: str | None) -> str | None:

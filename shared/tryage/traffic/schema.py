@@ -10,28 +10,19 @@ VERSION_TABLE = "tryage_version"  # holds the version of a database, as Alembic 
 
 METADATA = sa.MetaData()
 
-# One row per decision. `numbers` and `position` are binary (rows.py), lists and mappings are JSON.
+# One row per decision. What is searched for has a column, `content` is JSON of all other texts, and
+# `numbers` and `position` are binary (rows.py). Each value of a row takes time while calls wait for
+# Python's lock, so there are few.
 DECISIONS = sa.Table(
     "tryage_decisions",
     METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("time", sa.Double, nullable=False),
-    sa.Column("router", sa.Text, nullable=False),
     sa.Column("chosen", sa.Text, nullable=False),
-    sa.Column("propensity", sa.Double, nullable=False),
-    sa.Column("candidates", sa.Text),
-    sa.Column("numbers", sa.LargeBinary),
-    sa.Column("position", sa.LargeBinary),
-    sa.Column("tolerance", sa.Double),
-    sa.Column("kind", sa.Text),
-    sa.Column("typicality", sa.Double),
-    sa.Column("prompt_tokens", sa.Double),
-    sa.Column("is_default", sa.Boolean, nullable=False),
-    sa.Column("frozen_choice", sa.Text),
-    sa.Column("shadow_choices", sa.Text),
-    sa.Column("arm", sa.Text),
     sa.Column("key", sa.Text),
-    sa.Column("tags", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("numbers", sa.LargeBinary, nullable=False),
+    sa.Column("position", sa.LargeBinary),
     sa.Column("prompt", sa.Text),
     sa.Index("tryage_decisions_time", "time", "id"),
     sa.Index("tryage_decisions_key", "key", sqlite_where=sa.text("key IS NOT NULL"),
@@ -45,15 +36,7 @@ OUTCOMES = sa.Table(
     sa.Column("decision_id", sa.Text, primary_key=True),
     sa.Column("time", sa.Double, nullable=False),
     sa.Column("served_by", sa.Text),
-    sa.Column("latency", sa.Double),
-    sa.Column("input_tokens", sa.BigInteger),
-    sa.Column("output_tokens", sa.BigInteger),
-    sa.Column("cost", sa.Double),
-    sa.Column("best_single", sa.Text),
-    sa.Column("best_single_cost", sa.Double),
-    sa.Column("dearest_cost", sa.Double),
-    sa.Column("error", sa.Text),
-    sa.Column("failed", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
     sa.Index("tryage_outcomes_time", "time"),
 )
 

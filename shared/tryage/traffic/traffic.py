@@ -7,7 +7,8 @@ import secrets
 import time as clock
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from tryage.core.validation import check_bools, check_number, require_extra
@@ -21,6 +22,13 @@ from tryage.traffic.records import (
     Outcome,
     Snapshot,
 )
+from tryage.traffic.rows import (
+    ENCODING_ERRORS,
+    decision_row,
+    event_row,
+    feedback_row,
+    outcome_row,
+)
 from tryage.traffic.writer import Writer
 
 if TYPE_CHECKING:
@@ -30,6 +38,9 @@ if TYPE_CHECKING:
 
 _PAGE = 1_000  # decisions that are read at a time
 _FLUSH_TIMEOUT = 2.0  # seconds for which a reader waits for what this process has just recorded
+
+_DECISIONS, _OUTCOMES = "decisions", "outcomes"  # what is queued, and what is counted in `lost`
+_Item: TypeAlias = tuple[str, tuple[Any, ...]]
 
 LOST = "lost"  # the kind of events that count lost records by what they are
 
@@ -67,7 +78,7 @@ class Traffic:
         *,
         keep_prompts: bool = False,
         queue_size: int = 10_000,
-        flush_interval: float = 0.2,
+        flush_interval: float = 1.0,
         timeout: float = 5.0,
         create: bool = True,
     ) -> None:
@@ -79,11 +90,12 @@ class Traffic:
         check_number("queue_size", queue_size, 1)
         check_number("flush_interval", flush_interval)
         check_number("timeout", timeout)
+        self._keep_prompts = keep_prompts
         self._arguments = (url, keep_prompts, queue_size, flush_interval, timeout, create)
         self._database = Database(parse_url(url), timeout, create=create)
         self._writer = Writer(
-            _BatchWriter(self._database, keep_prompts=keep_prompts).write,
-            _record_name,
+            _BatchWriter(self._database).write,
+            itemgetter(0),
             queue_size=queue_size,
             interval=flush_interval,
             store_lost=partial(_store_lost, self._database),
@@ -93,11 +105,21 @@ class Traffic:
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Queue a decision; this neither waits nor raises."""
-        self._writer.put(record)
+        try:
+            row = decision_row(record, keep_prompt=self._keep_prompts)
+        except ENCODING_ERRORS as error:
+            self._writer.lose([(_DECISIONS, ())], f"a decision has a wrong value: {error}")
+        else:
+            self._writer.put((_DECISIONS, row))
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Queue the outcome of a decision, which replaces an earlier one; as `record_decision`."""
-        self._writer.put(outcome)
+        try:
+            row = outcome_row(outcome)
+        except ENCODING_ERRORS as error:
+            self._writer.lose([(_OUTCOMES, ())], f"an outcome has a wrong value: {error}")
+        else:
+            self._writer.put((_OUTCOMES, row))
 
     def add_feedback(self, feedback: Feedback) -> bool:
         """Store feedback; return False if its id was there already, which changes nothing.
@@ -197,7 +219,6 @@ class Traffic:
             TrafficError: the store fails.
         """
         from tryage.traffic import writes
-        from tryage.traffic.rows import event_row
 
         event = Event(0, event_id or secrets.token_hex(8), clock.time(), kind, values, expert)
         try:
@@ -336,7 +357,7 @@ class Traffic:
 # Logs that `open_traffic` and pickles have opened, by their arguments.
 _OPEN_LOGS: WeakValueDictionary[tuple[Any, ...], Traffic] = WeakValueDictionary()
 _OPEN_LOCK = ForkSafeLock()
-_DEFAULTS = (False, 10_000, 0.2, 5.0, True)  # of the arguments after the URL
+_DEFAULTS = (False, 10_000, 1.0, 5.0, True)  # of the arguments after the URL
 
 
 def open_traffic(value: str | Traffic | None) -> Traffic | None:
@@ -358,63 +379,36 @@ def open_traffic(value: str | Traffic | None) -> Traffic | None:
 
 
 class _BatchWriter:
-    """Writes batches of decisions and outcomes, each in one transaction."""
+    """Writes batches of rows, each in one transaction; an item is the name of a table and a row."""
 
-    def __init__(self, database: Database, *, keep_prompts: bool) -> None:
-        self._database, self._keep_prompts = database, keep_prompts
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def write(self, records: Sequence[DecisionRecord | Outcome]) -> list[DecisionRecord | Outcome]:
-        """Store records and return those that no store can hold.
+    def write(self, items: Sequence[_Item]) -> list[_Item]:
+        """Store rows and return those that do not fit the tables.
 
         Raises:
             TrafficError: the store fails, and nothing was stored.
         """
-        rows, unfit = self._encode(records)
-        return unfit + self._insert_fitting(rows)
-
-    def _insert_fitting(self, rows: Sequence[tuple[Any, Any]]) -> list[DecisionRecord | Outcome]:
-        """Insert rows, and return the records of those that do not fit the tables."""
         from tryage.traffic.database import RowError
 
         try:
-            self._insert(rows)
+            self._insert(items)
         except RowError:
-            if len(rows) == 1:
-                return [rows[0][0]]
-            half = len(rows) // 2
-            return self._insert_fitting(rows[:half]) + self._insert_fitting(rows[half:])
+            if len(items) == 1:
+                return list(items)
+            half = len(items) // 2
+            return self.write(items[:half]) + self.write(items[half:])
         return []
 
-    def _encode(
-        self, records: Sequence[DecisionRecord | Outcome]
-    ) -> tuple[list[tuple[Any, Any]], list[DecisionRecord | Outcome]]:
-        """Return records with their rows, and those that have no row."""
-        from tryage.traffic.rows import ENCODING_ERRORS, decision_row, outcome_row
-
-        rows, unfit = [], []
-        for record in records:
-            try:
-                if isinstance(record, DecisionRecord):
-                    row = decision_row(record, keep_prompt=self._keep_prompts)
-                else:
-                    row = outcome_row(record)
-            except ENCODING_ERRORS:
-                unfit.append(record)
-            else:
-                rows.append((record, row))
-            clock.sleep(0)  # lets a call take Python's lock, so that none waits for a whole batch
-        return rows, unfit
-
-    def _insert(self, rows: Sequence[tuple[Any, Any]]) -> None:
+    def _insert(self, items: Sequence[_Item]) -> None:
         from tryage.traffic import writes
 
-        decisions = [row for record, row in rows if isinstance(record, DecisionRecord)]
-        outcomes = [row for record, row in rows if not isinstance(record, DecisionRecord)]
+        decisions = [row for name, row in items if name == _DECISIONS]
+        outcomes = [row for name, row in items if name == _OUTCOMES]
         with self._database.write(is_durable=False) as connection:
-            if decisions:
-                writes.insert_decisions(connection, decisions)
-            if outcomes:
-                writes.upsert_outcomes(connection, outcomes)
+            writes.insert_decisions(connection, decisions)
+            writes.upsert_outcomes(connection, outcomes)
             writes.number_feedback(connection)
 
 
@@ -424,8 +418,6 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
     Raises:
         InputError: the score is not a number, or a field has a value of another type.
     """
-    from tryage.traffic.rows import ENCODING_ERRORS, feedback_row
-
     if not isinstance(feedback, Feedback):
         raise InputError(f"Expected Feedback, got {type(feedback).__name__}.")
     try:
@@ -434,10 +426,6 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
         raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
     check_number("score", row["score"], -math.inf)  # a loss of another range may be below zero
     return row
-
-
-def _record_name(record: object) -> str:
-    return "decisions" if isinstance(record, DecisionRecord) else "outcomes"
 
 
 def _shut_down(writer: Writer, database: Database) -> None:
@@ -449,7 +437,6 @@ def _shut_down(writer: Writer, database: Database) -> None:
 def _store_lost(database: Database, counts: Mapping[str, int]) -> None:
     """Store how many records were lost as an event, so that reports of all processes know it."""
     from tryage.traffic import writes
-    from tryage.traffic.rows import event_row
 
     event = Event(0, secrets.token_hex(8), clock.time(), LOST, counts)
     with database.write(is_durable=False) as connection:

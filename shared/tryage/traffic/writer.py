@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("tryage.traffic")
 
-BATCH_SIZE = 500  # records of a transaction
+BATCH_SIZE = 1_000  # records of a transaction
 FIRST_DELAY = 0.2  # seconds after a failure; each further one doubles them
 LONGEST_DELAY = 10.0
 WARNING_INTERVAL = 60.0  # seconds; at most one warning in them
@@ -81,7 +81,7 @@ class Writer:
     def put(self, record: object) -> None:
         """Queue a record; if the queue is full or closed, count it as lost."""
         if self.is_closed or self.waiting >= self._queue_size:
-            self._lose([record], "the queue is full")
+            self.lose([record], "the queue is full")
             return
         self._queue.append(record)
         if not self._wake.is_set():
@@ -117,7 +117,7 @@ class Writer:
             thread.join(timeout)
         left = [one for one in (*self._batch, *self._queue) if not isinstance(one, _Marker)]
         self._queue, self._batch = deque(), []
-        self._lose(left, "the log was closed while its store failed")
+        self.lose(left, "the log was closed while its store failed")
         if not left:
             self._report_lost(is_last=True)
 
@@ -174,9 +174,9 @@ class Writer:
                 self._fail(error, markers)
                 return False
             except Exception as error:  # noqa: BLE001 - the thread must go on, and the loss is counted
-                self._lose(records, f"{type(error).__name__} in the writer")
+                self.lose(records, f"{type(error).__name__} in the writer")
             else:
-                self._lose(lost, "some records have values of wrong types")
+                self.lose(lost, "they do not fit the tables")
             self._failures, self._batch = 0, []
             for marker in markers:
                 marker.end(is_written=True)
@@ -209,7 +209,8 @@ class Writer:
             marker.end(is_written=False)
         self.warn(f"{error}. What is recorded waits, up to {self._queue_size} records.")
 
-    def _lose(self, records: Sequence[Any], reason: str) -> None:
+    def lose(self, records: Sequence[Any], reason: str) -> None:
+        """Count records as lost, and warn of it, at most once in a minute."""
         if records:
             for record in records:
                 self.lost[self._name_of(record)] += 1

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import time
+from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from tryage.traffic.schema import COUNTERS, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, SNAPSHOTS
 
@@ -18,29 +23,49 @@ if TYPE_CHECKING:
 
 _LOG = COUNTERS.c.name == "log"
 _MAX_NUMBERED = 1_000  # at a time, so that no transaction is long
+_MAX_ROWS = 512  # of a statement
+_MAX_VALUES_OF_OLD_SQLITE = 999  # in a statement, before 3.32
+_DIALECTS: dict[str, Any] = {"sqlite": sqlite_dialect, "postgresql": postgresql}
 
-
-def insert_decisions(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Insert decisions; one that is there already stays as it is."""
-    connection.execute(_insert(connection, DECISIONS).on_conflict_do_nothing(), rows)
-
-
-def upsert_outcomes(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Insert outcomes; a second one for a decision replaces the first."""
-    insert = _insert(connection, OUTCOMES)
-    others = {
-        column.name: insert.excluded[column.name]
-        for column in OUTCOMES.columns
-        if not column.primary_key
-    }
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=["decision_id"], set_=others), rows
+# Feedback without a number whose decision is there, and whom it is about. These are made once:
+# to make a statement takes longer than to run it.
+_ANY_NUMBERABLE = (
+    sa.select(FEEDBACK.c.id)
+    .join(DECISIONS, DECISIONS.c.id == FEEDBACK.c.decision_id)
+    .where(FEEDBACK.c.sequence.is_(None))
+    .limit(1)
+)
+_NEXT_NUMBERABLE = (
+    sa.select(
+        FEEDBACK.c.id,
+        sa.func.coalesce(FEEDBACK.c.expert, OUTCOMES.c.served_by, DECISIONS.c.chosen).label(
+            "answerer"
+        ),
     )
+    .join(DECISIONS, DECISIONS.c.id == FEEDBACK.c.decision_id)
+    .outerjoin(OUTCOMES, OUTCOMES.c.decision_id == FEEDBACK.c.decision_id)
+    .where(FEEDBACK.c.sequence.is_(None))
+    .order_by(FEEDBACK.c.time, FEEDBACK.c.id)
+    .limit(_MAX_NUMBERED)
+)
+
+
+def insert_decisions(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert decisions; one that is there already stays as it is."""
+    _insert_many(connection, DECISIONS, rows)
+
+
+def upsert_outcomes(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert outcomes; a later one for a decision replaces the one before."""
+    last_rows = {row[0]: row for row in rows}  # a statement may change a row only once
+    _insert_many(connection, OUTCOMES, list(last_rows.values()))
 
 
 def insert_feedback(connection: sa.Connection, row: Row) -> bool:
     """Insert feedback without a number; return False if its id is there already."""
-    insert = _insert(connection, FEEDBACK).on_conflict_do_nothing(index_elements=["id"])
+    insert = _insert(connection.dialect.name, FEEDBACK).on_conflict_do_nothing(
+        index_elements=["id"]
+    )
     options = {"preserve_rowcount": True}  # which SQLAlchemy drops otherwise for PostgreSQL
     return connection.execute(insert, row, execution_options=options).rowcount > 0
 
@@ -53,7 +78,7 @@ def has_decision(connection: sa.Connection, decision_id: str) -> bool:
 
 def has_numberable_feedback(connection: sa.Connection) -> bool:
     """Tell whether feedback without a number could get one: its decision is there."""
-    return connection.execute(_numberable().limit(1)).first() is not None
+    return connection.execute(_ANY_NUMBERABLE).first() is not None
 
 
 def number_feedback(connection: sa.Connection) -> None:
@@ -61,9 +86,7 @@ def number_feedback(connection: sa.Connection) -> None:
     if not has_numberable_feedback(connection):
         return
     last = _lock_counter(connection)
-    pending = connection.execute(
-        _numberable().order_by(FEEDBACK.c.time, FEEDBACK.c.id).limit(_MAX_NUMBERED)
-    ).all()
+    pending = connection.execute(_NEXT_NUMBERABLE).all()
     if not pending:  # another process was faster
         return
     now = time.time()
@@ -100,23 +123,51 @@ def insert_snapshot(connection: sa.Connection, snapshot: Snapshot) -> None:
         "time": snapshot.time,
         "data": snapshot.data,
     }
-    connection.execute(_insert(connection, SNAPSHOTS).on_conflict_do_nothing(), row)
+    connection.execute(_insert(connection.dialect.name, SNAPSHOTS).on_conflict_do_nothing(), row)
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:  # noqa: ANN401 - one of two classes with the same methods
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+def _insert_many(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows with few statements, each for a power of two of them.
+
+    A statement gives Python's lock to other threads and takes it again. Each time a call may wait
+    for it, so many rows with few statements slow fewer calls than many statements would.
+    """
+    start = 0
+    while start < len(rows):
+        n_rows = _statement_size(connection.dialect.name, table, len(rows) - start)
+        sql = _insert_statement(connection.dialect.name, table, n_rows)
+        values = tuple(chain.from_iterable(rows[start : start + n_rows]))
+        connection.exec_driver_sql(sql, values)
+        start += n_rows
 
 
-def _numberable() -> sa.Select[Any]:
-    """Select feedback without a number whose decision is there, and whom it is about."""
-    answerer = sa.func.coalesce(FEEDBACK.c.expert, OUTCOMES.c.served_by, DECISIONS.c.chosen)
-    return (
-        sa.select(FEEDBACK.c.id, answerer.label("answerer"))
-        .join(DECISIONS, DECISIONS.c.id == FEEDBACK.c.decision_id)
-        .outerjoin(OUTCOMES, OUTCOMES.c.decision_id == FEEDBACK.c.decision_id)
-        .where(FEEDBACK.c.sequence.is_(None))
-    )
+def _statement_size(dialect: str, table: sa.Table, n_rows: int) -> int:
+    """Return how many of the next rows one statement inserts: a power of two."""
+    is_old = dialect == "sqlite" and sqlite3.sqlite_version_info < (3, 32)
+    largest = _MAX_VALUES_OF_OLD_SQLITE // len(table.columns) if is_old else _MAX_ROWS
+    return 1 << (min(n_rows, largest).bit_length() - 1)
+
+
+@cache
+def _insert_statement(dialect: str, table: sa.Table, n_rows: int) -> str:
+    """Return the statement that inserts so many rows, with values in the order of the columns."""
+    one_row = _insert(dialect, table).values(dict.fromkeys(table.columns.keys()))
+    if table is OUTCOMES:
+        key = OUTCOMES.c.decision_id
+        others = {one.name: one_row.excluded[one.name] for one in OUTCOMES.c if one is not key}
+        one_row = one_row.on_conflict_do_update(index_elements=[key], set_=others)
+    else:
+        one_row = one_row.on_conflict_do_nothing()
+    style = "qmark" if dialect == "sqlite" else "format"
+    sql = str(one_row.compile(dialect=_DIALECTS[dialect].dialect(paramstyle=style)))
+    head, values, tail = re.split(r"VALUES (\(.*?\)) (?=ON CONFLICT)", sql, maxsplit=1)
+    return f"{head}VALUES {', '.join([values] * n_rows)} {tail}"
+
+
+def _insert(dialect: str, table: sa.Table) -> Any:  # noqa: ANN401 - classes with the same methods
+    return _DIALECTS[dialect].insert(table)
 
 
 def _lock_counter(connection: sa.Connection) -> int:
