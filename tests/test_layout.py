@@ -37,7 +37,7 @@ UNTESTED = {
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
-MAX_TOP_ENTRIES = 20
+MAX_TOP_ENTRIES = 21
 MAX_FILES = 292  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600

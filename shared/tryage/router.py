@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -511,6 +511,10 @@ class Router(RouterSources):
     def _set_shared(self, log: DecisionLog | None, explorer: Explorer | None) -> None:
         """Use the log and the budget of exploration of another router."""
         self.log, self._explorer = log, explorer
+
+    def map_routers(self, build: Callable[[Router], Router]) -> Router:
+        """Return what `build` makes of this router; a router of routers maps each of them."""
+        return build(self)
 
     def _parts(self) -> dict[str, Any]:
         """Return the arguments of the constructor that a file can hold."""

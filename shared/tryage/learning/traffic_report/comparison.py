@@ -208,14 +208,36 @@ def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray)
 
 
 def _score_differences(table: TrafficTable, choices: IndexArray) -> Float64Array:
-    """Return the doubly robust score of each choice minus the rating of the answer, `(n,)`.
-
-    A choice that is never tried has its predicted score alone.
-    """
+    """Return the doubly robust score of each choice minus the rating of the answer, `(n,)`."""
     propensity = _of_choices(table.propensities, choices)
-    weight = np.zeros(len(table))
-    tried = (choices == table.chosen) & (propensity > 0)
-    np.divide(1.0, propensity, out=weight, where=tried)
-    residual = table.scores - (1 - table.predicted)
-    expected = 1 - _of_choices(table.losses, choices)
-    return np.asarray(expected + np.where(tried, weight * residual, 0.0) - table.scores)
+    return doubly_robust_differences(
+        table.scores,
+        1 - table.predicted,
+        1 - _of_choices(table.losses, choices),
+        np.where(choices == table.chosen, propensity, 0.0),
+    )
+
+
+def doubly_robust_differences(
+    scores: Float64Array,
+    predicted: Float64Array,
+    predicted_of_choice: Float64Array,
+    propensity: Float64Array,
+) -> Float64Array:
+    """Return the estimated score of another choice minus the score of the answer, `(n,)`.
+
+    Dudik, Langford and Li, "Doubly robust policy evaluation and learning" (2011), equation 3: the
+    predicted score, corrected by the residual of those answers that the other choice would have
+    been, each weighted by one over its probability. A choice that is never tried has its predicted
+    score alone.
+
+    Args:
+        scores: Of the answers, `(n,)`.
+        predicted: Predicted scores of the answers, `(n,)`.
+        predicted_of_choice: Predicted scores of the other choices, `(n,)`.
+        propensity: The probability of the answer where it is the other choice, else 0, `(n,)`.
+    """
+    weights = np.zeros(len(scores))
+    np.divide(1.0, propensity, out=weights, where=propensity > 0)
+    correction = np.where(propensity > 0, weights * (scores - predicted), 0.0)
+    return np.asarray(predicted_of_choice + correction - scores)

@@ -1,0 +1,20 @@
+"""Routers that are made of routers: traffic split between them, and one that decides beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tryage.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from tryage.policies.composite import CompositeRouter as CompositeRouter
+    from tryage.policies.shadow import Shadow as Shadow
+    from tryage.policies.split import Split as Split
+
+_MODULES = {
+    "CompositeRouter": "tryage.policies.composite",
+    "Shadow": "tryage.policies.shadow",
+    "Split": "tryage.policies.split",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)
