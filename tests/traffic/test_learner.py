@@ -332,6 +332,6 @@ def test_learning_that_loses_to_the_frozen_router_is_rolled_back(learned, learne
 
 def test_an_ability_of_float32_is_learned_in_float64(learner, rows):
     learner.update([rows(KNOWN, 0.0)])
-    ability = learner.state.beliefs[KNOWN].ability
+    ability = learner.ability(KNOWN)
     assert isinstance(ability, Gaussian)
     assert ability.mean.dtype == np.float64

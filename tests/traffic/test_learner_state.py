@@ -30,7 +30,7 @@ def test_a_state_survives_as_bytes(state):
         {"unknown expert": 1},
     )
     np.testing.assert_array_equal(
-        read.beliefs["new"].ability.mean, state.beliefs["new"].ability.mean
+        read.beliefs["new"].given_common.mean, state.beliefs["new"].given_common.mean
     )
 
 

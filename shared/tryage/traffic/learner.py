@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from tryage.perception.abilities import MAX_SURPRISE, Gaussian
+from tryage.perception.abilities import Gaussian
 from tryage.perception.wrappers import match_columns
+from tryage.traffic.beliefs import Belief, first_belief, update_belief
 from tryage.traffic.drift import ExpectedLoss
 from tryage.traffic.feedback_model import FeedbackModel
-from tryage.traffic.learner_state import Belief, LearnerState, Suspect
+from tryage.traffic.learner_state import LearnerState, Suspect
 from tryage.traffic.records import Event, LoggedFeedback
 
 if TYPE_CHECKING:
@@ -181,16 +182,18 @@ class Learner:
             reason = reason or ("unknown expert" if name is None else "no position")
             self.state.skipped[reason] += 1
             return []
-        expected = self._expected_loss(name, position)
-        first = self._expected_loss(name, position, first=True).mean
-        loss = self.model.measured_loss(row.feedback, first)
+        best, kind = self._best(position), row.feedback.kind
+        expected = self._expected_loss(name, position, best)
         alarms: list[Alarm] = []
-        if not self.model.is_one_sided(row.feedback.kind):
-            if self._does_harm(row, loss, position):
+        if self.model.is_one_sided(kind):
+            expected = self._expected_loss(name, position, best, first=True)
+        loss = self.model.measured_loss(row.feedback, expected.mean)
+        if not self.model.is_one_sided(kind):
+            if self._does_harm(row, loss, position, best):
                 self._roll_back()
                 return [Alarm("rollback", row.sequence, row.feedback.time)]
             alarms = self._watch(row, name, loss, expected)
-        self._update_belief(name, position, loss, self.model.noise_factor(row.feedback.kind))
+        self._update_belief(name, position, loss, self.model.noise_factor(kind), best)
         self._end_suspicion(name)
         return alarms
 
@@ -226,19 +229,11 @@ class Learner:
 
     def _belief(self, name: str) -> Belief:
         """Return the belief about an expert; without feedback it is what the router expects."""
-        belief = self.state.beliefs.get(name)
-        if belief is None:
-            prior = self.prior_ability(name)
-            belief = Belief(prior, prior, np.eye(len(prior.mean)))
-        return belief
+        return self.state.beliefs.get(name) or first_belief(self.prior_ability(name))
 
     def ability(self, name: str) -> Gaussian:
         """Return the ability of an expert in this traffic."""
-        belief, common = self._belief(name), self.state.common
-        mean = belief.ability.mean + belief.loading @ common.mean
-        spread = belief.loading @ common.covariance @ belief.loading.T
-        covariance = belief.ability.covariance + spread
-        return Gaussian(mean, (covariance + covariance.T) / 2)
+        return self._belief(name).ability(self.state.common)
 
     def prior_ability(self, name: str) -> Gaussian:
         """Return the belief about an expert before any feedback, with the doubt about its level."""
@@ -259,59 +254,40 @@ class Learner:
         return self._library_perception.prior_ability(name)
 
     def _update_belief(
-        self, name: str, position: FloatArray, loss: float, noise_factor: float
+        self, name: str, position: FloatArray, loss: float, noise_factor: float, best: FloatArray
     ) -> None:
-        """Learn from one loss: the posterior of the expert's ability and of what all share.
-
-        Given the common difference `c`, the mean of an ability is `m + G c`, so one loss updates
-        `m` and `G` by the same gain, and `c` by what is left of the loss (a Kalman filter with a
-        common state, in closed form).
-        """
-        belief, best, link = self._belief(name), self._best(position), self._perception.link
-        own, common = belief.ability, self.state.common
-        h = position @ belief.loading
-        expected = position @ own.mean + h @ common.mean
-        noise = link.outcome_variance(
-            expected.reshape(1, 1), best, self._perception.abilities.noise
+        """Learn from one loss of an expert."""
+        belief, state, link = self._belief(name), self.state, self._perception.link
+        y, _ = belief.predict(state.common, position)
+        noise = link.outcome_variance(np.array([[y]]), best, self._perception.abilities.noise)
+        target = link.training_targets(np.array([[loss]]), best)
+        given_common, loading, state.common = update_belief(
+            belief,
+            state.common,
+            position,
+            float(target[0, 0]),
+            float(noise[0, 0]) * noise_factor,
         )
-        own_variance = position @ own.covariance @ position + float(noise[0, 0]) * noise_factor
-        gain = own.covariance @ position / own_variance
-        shared = common.covariance @ h
-        variance = own_variance + h @ shared
-        target = float(link.training_targets(np.array([[loss]]), best)[0, 0])
-        limit = MAX_SURPRISE * np.sqrt(variance)
-        surprise = float(np.clip(target - expected, -limit, limit))
-        own_surprise = surprise + h @ common.mean  # of the ability as if nothing were shared
-        belief.ability = Gaussian(
-            own.mean + gain * own_surprise,
-            own.covariance - np.outer(gain, gain) * own_variance,
+        state.beliefs[name] = replace(
+            belief,
+            given_common=given_common,
+            loading=loading,
+            count=belief.count + 1,
+            total_loss=belief.total_loss + loss,
         )
-        belief.loading = belief.loading - np.outer(gain, h)
-        self.state.common = Gaussian(
-            common.mean + shared * (surprise / variance),
-            common.covariance - np.outer(shared, shared) / variance,
-        )
-        belief.count += 1
-        belief.total_loss += loss
-        self.state.beliefs[name] = belief
-        self._update_incumbent()
+        if name in self._known:
+            self._update_incumbent()
 
     def _update_incumbent(self) -> None:
-        """Choose the expert again that others have to beat."""
-        means, variances = self._levels()
-        self._soft_threshold = self._soft_threshold.update_incumbent(means, variances)
-        self.state.incumbent = self._soft_threshold.incumbent
-
-    def _levels(self) -> tuple[FloatArray, FloatArray]:
-        """Return the means and variances of the known experts' losses over all prompts."""
+        """Choose the expert again that others have to beat: the best known one over all prompts."""
         abilities, common = self._perception.abilities, self.state.common
         means = abilities.means[:, 0] + common.mean[0]
         variances = abilities.covariances[:, 0, 0].astype(np.float64)
         for column, belief in self._known_beliefs():
-            first = belief.loading[0]
-            means[column] = belief.ability.mean[0] + first @ common.mean
-            variances[column] = belief.ability.covariance[0, 0]
-        return means, variances
+            means[column] = belief.mean(common)[0]
+            variances[column] = belief.given_common.covariance[0, 0]
+        self._soft_threshold = self._soft_threshold.update_incumbent(means, variances)
+        self.state.incumbent = self._soft_threshold.incumbent
 
     def _known_beliefs(self) -> list[tuple[int, Belief]]:
         """Return the beliefs about known experts with feedback, and their columns."""
@@ -321,23 +297,22 @@ class Learner:
     def level(self, name: str) -> tuple[float, float]:
         """Return the predicted loss of an expert over all prompts, and its standard deviation."""
         average = np.eye(1, len(self.state.common.mean))[0]
-        expected = self._expected_loss(name, average)
+        expected = self._expected_loss(name, average, self._best(average))
         return expected.mean, expected.std
 
     def _expected_loss(
-        self, name: str, position: FloatArray, *, first: bool = False
+        self, name: str, position: FloatArray, best: FloatArray, *, first: bool = False
     ) -> ExpectedLoss:
         """Return what is expected of an expert's loss now, or before any feedback."""
-        belief, common, link = self._belief(name), self.state.common, self._perception.link
-        ability = belief.prior if first else belief.ability
-        h = position @ belief.loading
-        shift, spread = (0.0, 0.0) if first else (h @ common.mean, h @ common.covariance @ h)
-        y = np.array([[position @ ability.mean + shift]])
-        variance = position @ ability.covariance @ position + spread
-        best = self._best(position)
-        std = float(link.std(y, np.sqrt(np.array([[variance]])), best)[0, 0])
+        belief, link = self._belief(name), self._perception.link
+        if first:
+            y, variance = float(position @ belief.prior.mean), 0.0
+        else:
+            y, variance = belief.predict(self.state.common, position)
+        mean = link.losses(np.array([[y]]), best)
+        std = link.std(np.array([[y]]), np.sqrt(np.array([[variance]])), best)
         lowest, highest = link.loss_range or FULL_RANGE
-        return ExpectedLoss(float(link.losses(y, best)[0, 0]), std, lowest, highest)
+        return ExpectedLoss(float(mean[0, 0]), float(std[0, 0]), lowest, highest)
 
     def _best(self, position: FloatArray) -> FloatArray:
         """Return the linear prediction of the best known expert, `(1, 1)`."""
@@ -345,7 +320,7 @@ class Learner:
         # Not a matrix product, which may sum in another order with another number of threads.
         y = (self._perception.abilities.means * position).sum(axis=1) + position @ common.mean
         for column, belief in self._known_beliefs():
-            y[column] = position @ (belief.ability.mean + belief.loading @ common.mean)
+            y[column], _ = belief.predict(common, position)
         return self._soft_threshold.reference_predictions(y[None]).best
 
     # Changes
@@ -369,11 +344,12 @@ class Learner:
         if direction == "better":
             self.state.suspects.pop(name, None)
         elif name not in self.state.suspects:
-            self.state.suspects[name] = Suspect(float(self.ability(name).mean[0]))
-        wide = Gaussian(belief.ability.mean, belief.ability.covariance + prior.covariance)
+            self.state.suspects[name] = Suspect(float(belief.mean(self.state.common)[0]))
+        own = belief.given_common
+        wide = Gaussian(own.mean, own.covariance + prior.covariance)
         lowest, highest = self._perception.link.loss_range or FULL_RANGE
-        belief.ability = _widen_level(wide, _CHANGED_LEVEL_STD * (highest - lowest))
-        self.state.beliefs[name] = belief
+        wide = _widen_level(wide, _CHANGED_LEVEL_STD * (highest - lowest))
+        self.state.beliefs[name] = replace(belief, given_common=wide)
 
     def _end_suspicion(self, name: str) -> None:
         """Trust an expert again that is about as good as it was before it became worse."""
@@ -383,18 +359,20 @@ class Learner:
         suspect = replace(suspect, answers=suspect.answers + 1)
         self.state.suspects[name] = suspect
         lowest, highest = self._perception.link.loss_range or FULL_RANGE
-        level = float(self.ability(name).mean[0])
+        level = float(self._belief(name).mean(self.state.common)[0])
         is_well = level <= suspect.level + REGAINED_MARGIN * (highest - lowest)
         if suspect.answers >= MIN_REGAINED and is_well:
             del self.state.suspects[name]
 
-    def _does_harm(self, row: LoggedFeedback, loss: float, position: FloatArray) -> bool:
+    def _does_harm(
+        self, row: LoggedFeedback, loss: float, position: FloatArray, best: FloatArray
+    ) -> bool:
         decision = row.decision
         frozen = None if decision is None else decision.frozen_choice
         frozen_name = None if frozen is None else self.expert_name(frozen)
         if decision is None or frozen is None or frozen_name is None:
             return False
-        frozen_loss = self._expected_loss(frozen_name, position).mean
+        frozen_loss = self._expected_loss(frozen_name, position, best).mean
         return self.state.guard.update(decision, row.expert, loss, frozen_loss)
 
     def _roll_back(self) -> None:

@@ -13,32 +13,14 @@ from safetensors.numpy import load, save
 
 from tryage.errors import PersistenceError
 from tryage.perception.abilities import Gaussian
+from tryage.traffic.beliefs import Belief
 from tryage.traffic.drift import DriftDetector, DriftProcess
 from tryage.traffic.guard import Guard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import FloatArray
-
 STATE_FORMAT = 1
-
-
-@dataclass
-class Belief:
-    """What is known of one expert, and how much feedback that is from.
-
-    `ability` is as if there were no common difference of the traffic. `loading` `(k, k)` times that
-    difference is added to it: the identity without feedback, and ever less the better the expert is
-    known by itself. `prior` is the ability before any feedback. `total_loss` is the sum of the
-    `count` losses.
-    """
-
-    ability: Gaussian
-    prior: Gaussian
-    loading: FloatArray
-    count: int = 0
-    total_loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +65,8 @@ class LearnerState:
         beliefs, processes = self.beliefs.values(), self.drift.processes.values()
         arrays: dict[str, NDArray[Any]] = {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "means": _stack([one.ability.mean for one in beliefs]),
-            "covariances": _stack([one.ability.covariance for one in beliefs]),
+            "means": _stack([one.given_common.mean for one in beliefs]),
+            "covariances": _stack([one.given_common.covariance for one in beliefs]),
             "loadings": _stack([one.loading for one in beliefs]),
             "common_mean": self.common.mean,
             "common_covariance": np.ascontiguousarray(self.common.covariance),
