@@ -10,9 +10,10 @@ reads the report twelve times.
 *split*: "a" has the best single expert, "b" the cheap or weaker one. Wrong: the interval excludes
 the true difference at any look. Decided: the share of experiments that find the better one at the
 last look, and the median threads until then.
-*shadow*: one router answers, and one of ten requests goes to any expert by chance. The shadow has
-the best single expert. Predictions are those of a linear model on half of the prompts. Wrong: as
-for split, of the doubly robust difference.
+*shadow*: one router answers with the best single expert on three of five threads and with the
+weaker one on the others, and one of five requests goes to any expert by chance. The shadow always
+has the best single expert. Predictions are rough: each expert's mean on half of the prompts, and a
+little of the prompt's difficulty. Wrong: as for split, of the doubly robust difference.
 *fixed*: the same with the usual interval, which is right at one look alone.
 """
 
@@ -25,8 +26,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import load
 
-from tryage.learning.traffic_report.comparison import doubly_robust_differences
+from tryage.learning.traffic_report.comparison import (
+    doubly_robust_differences,
+    effective_corrections,
+)
 from tryage.learning.traffic_report.intervals import (
+    MIN_CLUSTERS,
     anytime_factor,
     paired_difference,
     score_difference,
@@ -41,10 +46,11 @@ if TYPE_CHECKING:
 
 SETS = ("coderouter_id", "zoonk_tasks", "llmrouter_uiuc", "mmlu_pro")
 LOOKS = 12
-N_REQUESTS = 3_000
+N_REQUESTS = 4_000
 MEAN_THREAD = 3.0  # requests
 SHARE = 0.3  # of arm "b"
-EXPLORED = 0.1  # of the requests, beside a shadow
+EXPLORED = 0.2  # of the requests, beside a shadow
+AGREEMENT = 0.6  # share of the threads in which a shadow chooses the same
 Z = 1.959964
 
 
@@ -107,6 +113,8 @@ class Counts:
     def add(self, found: list[Estimate | None], truth: float) -> None:
         """Count one experiment."""
         known = [one for one in found if one is not None]
+        if not known:  # the report says nothing
+            return
         self.n += 1
         self.wrong += any(not one.low <= truth <= one.high for one in known)
         self.wrong_fixed += any(
@@ -139,16 +147,25 @@ def shadow_experiment(replay: Replay, rng: np.random.Generator) -> list[Estimate
     """Return what the report says at each look about a shadow with the best single expert."""
     prompts, threads = draw_threads(len(replay.scores), rng)
     n_experts = replay.scores.shape[1]
+    greedy = np.where(rng.random(N_REQUESTS)[threads] < AGREEMENT, replay.best, replay.other)
     explored = rng.random(N_REQUESTS) < EXPLORED
-    chosen = np.where(explored, rng.integers(0, n_experts, N_REQUESTS), replay.other)
+    chosen = np.where(explored, rng.integers(0, n_experts, N_REQUESTS), greedy)
+    propensity = EXPLORED / n_experts + (1 - EXPLORED) * (chosen == greedy)
     ratings = (rng.random(N_REQUESTS) < replay.scores[prompts, chosen]).astype(float)
+    matched = chosen == replay.best
     differences = doubly_robust_differences(
         ratings,
         replay.predicted[prompts, chosen],
         replay.predicted[prompts, replay.best],
-        np.where(chosen == replay.best, EXPLORED / n_experts, 0.0),
+        np.where(matched, propensity, 0.0),
     )
-    return [paired_difference(differences[:n], threads[:n]) for n in looks()]
+
+    def look(n: int) -> Estimate | None:
+        if effective_corrections(propensity[:n][matched[:n]]) < MIN_CLUSTERS:
+            return None
+        return paired_difference(differences[:n], threads[:n])
+
+    return [look(n) for n in looks()]
 
 
 def run(name: str, repetitions: int) -> list[str]:
@@ -156,7 +173,8 @@ def run(name: str, repetitions: int) -> list[str]:
     replay = read_replay(name)
     means = replay.scores.mean(axis=0)
     gap = float(means[replay.other] - means[replay.best])
-    live = (1 - EXPLORED) * means[replay.other] + EXPLORED * means.mean()
+    greedy = AGREEMENT * means[replay.best] + (1 - AGREEMENT) * means[replay.other]
+    live = (1 - EXPLORED) * greedy + EXPLORED * means.mean()
     kinds: dict[str, tuple[float, Callable[[np.random.Generator], list[Estimate | None]]]] = {
         "split, equal": (
             0.0,

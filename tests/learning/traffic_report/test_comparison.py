@@ -7,7 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage.learning.traffic_report.comparison import compare_routers
+from tryage.learning.traffic_report.comparison import (
+    compare_routers,
+    doubly_robust_differences,
+    effective_corrections,
+)
 from tryage.learning.traffic_report.table import read_table
 
 
@@ -56,7 +60,7 @@ def test_a_better_arm_is_named_and_a_router_against_itself_is_not(simulate_traff
 
 def test_the_doubly_robust_difference_of_a_shadow_is_near_the_truth(simulate_traffic):
     """The truth of the simulation: "b" instead of "a" for the requests that "a" decides about."""
-    rows = [row for row in simulate_traffic(3_000, rated=1.0)[0] if row[0].arm == "a"]
+    rows = simulate_traffic(4_000, rated=1.0, share=0.0)[0]
     true_differences = []
     for record, _, _ in rows:
         broken = record.time % 86_400 >= 43_200
@@ -116,3 +120,48 @@ def test_an_answer_of_another_expert_says_nothing_about_the_chosen_one(simulate_
 def test_traffic_of_one_router_has_nothing_to_compare(simulate_traffic):
     rows = changed(simulate_traffic(50)[0], arm=None, shadow_choices={}, frozen_choice=None)
     assert compare_routers(read_table(rows)) == ()
+
+
+def test_many_certain_answers_do_not_make_up_for_a_few_rare_ones():
+    rare, nearly_certain = np.full(3, 0.01), np.full(5_000, 0.97)
+    assert effective_corrections(rare) == pytest.approx(3.0)
+    assert effective_corrections(np.r_[rare, nearly_certain]) < 10
+    assert effective_corrections(nearly_certain) == pytest.approx(5_000)
+    assert effective_corrections(np.ones(10)) == np.inf
+    assert effective_corrections(np.empty(0)) == 0.0
+
+
+def test_a_shadow_of_which_chance_tried_little_is_not_judged(simulate_traffic):
+    """It would ask "large" instead of "medium", and else agrees; chance tried "large" rarely."""
+    rows = []
+    for record, outcome, given in simulate_traffic(300)[0]:
+        if record.chosen == "medium":
+            changed = replace(
+                record,
+                shadow_choices={"b": "large"},
+                propensity=0.98,
+                propensities=(0.01, 0.98, 0.01),
+            )
+        else:
+            changed = replace(
+                record, shadow_choices={"b": record.chosen}, propensity=1.0, propensities=()
+            )
+        rows.append((changed, outcome, given))
+    rare = next(
+        i for i, (record, _, given) in enumerate(rows) if record.chosen == "large" and given
+    )
+    record, outcome, given = rows[rare]
+    rows[rare] = replace(record, propensity=0.01, propensities=(0.98, 0.01, 0.01)), outcome, given
+    reason = comparisons(rows)["shadow"].reason
+    assert reason == ("the answers that went to its choice by chance count as 1, and it takes 30")
+
+
+def test_the_estimate_is_the_predicted_score_corrected_by_weighted_residuals():
+    # Worked by hand: .6 + (1 - .5) / .25 - 1 = 1.6; without a match .6 - 0 = .6; certain 0.
+    found = doubly_robust_differences(
+        np.array([1.0, 0.0, 1.0]),
+        np.array([0.5, 0.5, 0.7]),
+        np.array([0.6, 0.6, 0.7]),
+        np.array([0.25, 0.0, 1.0]),
+    )
+    assert found == pytest.approx([1.6, 0.6, 0.0])

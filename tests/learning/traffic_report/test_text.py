@@ -23,7 +23,10 @@ def test_the_headline_says_the_period_the_bill_the_savings_the_rating_and_the_al
     assert f"({report.spending.saved_share:.0%}) less than large alone would have cost" in lines[2]
     assert lines[3] == "The dearest model alone would have cost $10.00."
     assert f"rated {report.quality.value:.3f} of 1 on average" in lines[4]
-    assert lines[5] == "There was 1 alarm or event."
+    assert lines[5] == (
+        "There was 1 alarm or event, the last one at 2023-11-15 12:20: drift, medium, rated .1 "
+        "where .8 was expected."
+    )
 
 
 def test_spending_more_than_one_model_is_said_as_plainly(report):

@@ -7,6 +7,7 @@ each day, and stop when it excludes 0.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -90,7 +91,9 @@ def compare_routers(table: TrafficTable) -> tuple[Comparison, ...]:
         _compare_choices(table, "shadow", name, choices) for name, choices in table.shadows.items()
     ]
     if (table.frozen != UNKNOWN).any():
-        comparisons.append(_compare_choices(table, "frozen", "without learning", table.frozen))
+        comparisons.append(
+            _compare_choices(table, "frozen", "the router before it learned", table.frozen)
+        )
     return tuple(comparisons)
 
 
@@ -200,11 +203,30 @@ def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray)
             f"{never:.0%} of its choices are never tried; switch exploration on, or split the "
             "traffic"
         )
-    weights = 1 / propensity[(choices == table.chosen)[rated] & (propensity > 0)]
-    effective = float(weights.sum() ** 2 / (weights**2).sum()) if weights.size else 0.0
+    matched = (choices == table.chosen)[rated] & (propensity > 0)
+    effective = effective_corrections(propensity[matched])
     if effective < MIN_CLUSTERS:
-        return f"the ratings of its choices count as {effective:.0f}, and it takes {MIN_CLUSTERS}"
+        return (
+            f"the answers that went to its choice by chance count as {effective:.0f}, and it takes "
+            f"{MIN_CLUSTERS}"
+        )
     return None
+
+
+def effective_corrections(propensity: Float64Array) -> float:
+    """Return how many equal corrections those of the answers count as; infinite if all are 0.
+
+    Kish's effective sample size of one over the propensity minus one: an answer that was certain
+    corrects nothing, and many that were nearly certain do not make up for a few that were rare.
+
+    Args:
+        propensity: The probabilities of the answers that are the other choice, `(n,)`.
+    """
+    if not propensity.size:
+        return 0.0
+    weights = 1 / propensity - 1
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares > 0 else math.inf
 
 
 def _score_differences(table: TrafficTable, choices: IndexArray) -> Float64Array:

@@ -23,7 +23,7 @@ _FEW_RATINGS = 30
 _BASES = {
     "split": "split traffic",
     "shadow": "shadow",
-    "frozen": "the router without learning",
+    "frozen": "shadow",
 }
 
 
@@ -82,8 +82,11 @@ def _quality_sentence(report: TrafficReport) -> str:
 def _trouble_sentences(report: TrafficReport) -> list[str]:
     sentences = []
     if report.alarms:
+        last = report.alarms[-1]
+        number = _were(len(report.alarms), "alarm or event", "alarms and events")
+        parts = [part for part in (last.kind, last.expert, last.text) if part]
         sentences.append(
-            f"There {_were(len(report.alarms), 'alarm or event', 'alarms and events')}."
+            f"There {number}, the last one at {time(last.time)}: {shorten(', '.join(parts))}."
         )
     if report.failed:
         sentences.append(f"In {count(report.failed, 'request')} a model failed.")
