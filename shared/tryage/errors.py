@@ -98,12 +98,20 @@ class InvalidAnswerError(TryageError, ValueError):
     """A model replied, but its answer cannot be used, so the next model is asked.
 
     The error of a parser is its `__cause__`. If `is_usable`, the caller can still do something with
-    the `answer`: it is returned when no other model gives a better one.
+    the `answer`: it is returned when no other model gives a better one. `problem` is "parse",
+    "empty" or "length".
     """
 
-    def __init__(self, message: str, answer: object = None, *, is_usable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        answer: object = None,
+        *,
+        is_usable: bool = False,
+        problem: str = "parse",
+    ) -> None:
         super().__init__(message)
-        self.answer, self.is_usable = answer, is_usable
+        self.answer, self.is_usable, self.problem = answer, is_usable, problem
 
 
 class AttemptTimeoutError(TryageError, TimeoutError):

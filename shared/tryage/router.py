@@ -35,7 +35,6 @@ from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
 from tryage.router_sources import RouterSources
 from tryage.traffic.decision_log import (
-    PROBES_ONLY,
     DecisionLog,
     make_feedback,
     open_log,
@@ -130,9 +129,8 @@ class Router(RouterSources):
             self.library, self.constraints, self._aligned_perception.count_tokens, strict
         )
         self.log = open_log(traffic, perception, self.library)
-        self._explorer = None if exploration is None else Explorer(exploration)
-        if self.log is not None and self._explorer is None:
-            self._explorer = Explorer(PROBES_ONLY)
+        self.exploration = exploration
+        self._explorer = Explorer(exploration)
         unseen_indices = self._aligned_perception.unseen_indices
         announce_once(self.library, lambda: warn_of_unknown(self.library, unseen_indices))
 
@@ -232,10 +230,8 @@ class Router(RouterSources):
         After an alarm the log asks for a small share of the experts in doubt, also where the user
         does not explore.
         """
-        if self._explorer is None:
-            return decision
         probes = {} if self.log is None else self.log.probes(decision)
-        if self._explorer.exploration is PROBES_ONLY and not probes:
+        if self.exploration is None and not probes:
             return decision
         drawn = self._explorer.explore(batch, i, decision, tags=decision.tags, probes=probes)
         if drawn.explored and drawn.frozen_choice is None:
@@ -505,12 +501,16 @@ class Router(RouterSources):
         if default is None:
             parts["min_typicality"] = None
         router = type(self)(**self._parts() | parts)
-        router._set_shared(log, self._explorer)  # noqa: SLF001 - the same class
+        router.share(log, self)
         return router
 
-    def _set_shared(self, log: DecisionLog | None, explorer: Explorer | None) -> None:
-        """Use the log and the budget of exploration of another router."""
-        self.log, self._explorer = log, explorer
+    def share(self, log: DecisionLog | None, other: Router) -> None:
+        """Use a log, and the budget of exploration of another router."""
+        self.log, self.exploration, self._explorer = log, other.exploration, other._explorer
+
+    def map_routers(self, build: Callable[[Router], Router]) -> Router:
+        """Return what `build` makes of this router; a router of routers maps each of them."""
+        return build(self)
 
     def map_routers(self, build: Callable[[Router], Router]) -> Router:
         """Return what `build` makes of this router; a router of routers maps each of them."""

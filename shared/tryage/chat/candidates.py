@@ -7,6 +7,7 @@ import re
 import warnings
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.chat.conversation import ASSUMED_CAPABILITIES_KEY
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tryage.chat.conversation import TokenCounter
+    from tryage.core.exploration import Exploration
     from tryage.hub.catalog import Catalogue
+    from tryage.traffic.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -90,15 +93,23 @@ class CandidatePool:
         default: str | None,
         *,
         default_exempt: bool = False,
+        traffic: Traffic | str | None = None,
+        exploration: Exploration | None = None,
     ) -> Router:
         """Return a router over the pool that decides as `base` does.
 
-        Without a `default` it is that of `base`, if it is in the pool, exempt as it is there.
+        Without a `default` it is that of `base`, if it is in the pool, exempt as it is there. So
+        are the log of traffic and exploration. What it learns from a log `base` does not know: the
+        names in the log are those of the pool.
 
         Raises:
             PerceptionError: a model is new to the router's perception, which cannot estimate it.
         """
+        log = traffic if traffic is not None else base.traffic
         perception = base.perception
+        if log is not None:
+            innermost = perception.innermost() if base.log is None else base.log.frozen
+            perception = perception.around(innermost.copy())
         if self.duplicates:
             unique_names = [name for name in self.library.names if name not in self.duplicates]
             perception = DeduplicatedPerception(
@@ -117,6 +128,8 @@ class CandidatePool:
             strict=base.strict,
             prompt_flags=base.prompt_flags,
             min_typicality=None if chosen_default is None else base.min_typicality,
+            traffic=log,
+            exploration=base.exploration if exploration is None else exploration,
         )
 
 
@@ -129,14 +142,24 @@ class RouterSettings:
     default: str | None = None
     default_exempt: bool = False
     sticky: Sticky = "turn"
+    traffic: Traffic | str | None = None
+    exploration: Exploration | None = None
 
     def build(self, pool: CandidatePool, count: TokenCounter) -> ChatRouter:
         """Return a new chat router over a pool."""
         base = Router.from_pretrained() if self.router is None else self.router
-        router = pool.build_router(
-            base, self.preferences, self.default, default_exempt=self.default_exempt
-        )
+        router = base.map_routers(partial(self._build_router, pool))
         return ChatRouter(router, sticky=self.sticky, count=count)
+
+    def _build_router(self, pool: CandidatePool, base: Router) -> Router:
+        return pool.build_router(
+            base,
+            self.preferences,
+            self.default,
+            default_exempt=self.default_exempt,
+            traffic=self.traffic,
+            exploration=self.exploration,
+        )
 
 
 class RouterCache:
@@ -159,7 +182,11 @@ class RouterCache:
         Threads that ask for the same settings at once get the same chat router.
         """
         ids = id(pool), id(settings.router), id(settings.preferences)
-        key = (*ids, settings.default, settings.default_exempt, settings.sticky)
+        log = settings.traffic if isinstance(settings.traffic, str) else id(settings.traffic)
+        key = (
+            *(*ids, settings.default, settings.default_exempt, settings.sticky),
+            *(log, settings.exploration),
+        )
         entry = self._routers.get(key)
         if entry is None:
             with self._lock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -108,7 +108,8 @@ class Conversation:
     `tools` are the schemas of the bound tools as text, "" without tools. `answer_tokens` is how
     long the answer may be, None if the caller sets no limit. `thread` is the framework's own name
     of the conversation, if it has one. `query` is what the user asks, where a program puts it into
-    a template with retrieved text.
+    a template with retrieved text. `keys` and `tags` are for the log of traffic, as in
+    `ConversationContext`.
     """
 
     turns: Sequence[Turn]
@@ -117,6 +118,26 @@ class Conversation:
     answer_tokens: int | None = None
     thread: str | None = None
     query: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether a user speaks now, in a thread or after an answer."""
+        if not self.turns or self.turns[-1].role != "user":
+            return False
+        return self.thread is not None or any(turn.role in _ANSWERING_ROLES for turn in self.turns)
+
+    @property
+    def repeats_request(self) -> bool:
+        """Whether the last two messages of the user are the same, but for case and space."""
+        texts = [turn.text.casefold().split() for turn in self.turns if turn.role == "user"][-2:]
+        return len(texts) == 2 and texts[0] == texts[1] != []
+
+    @cached_property
+    def log_keys(self) -> dict[str, str]:
+        """The keys for the log, with the thread."""
+        return dict(self.keys) if self.thread is None else {**self.keys, "thread_id": self.thread}
 
     @cached_property
     def request(self) -> str:

@@ -171,6 +171,7 @@ class CallCosts:
         prices: The prices of the experts.
         counter: Adds up the costs of all calls.
         read_usage: Returns the tokens of an answer, None if they are unknown.
+        on_settled: Is told the record and the tokens of an answer when its costs are in the record.
     """
 
     def __init__(
@@ -178,8 +179,10 @@ class CallCosts:
         prices: PoolPrices,
         counter: SavingsCounter,
         read_usage: Callable[[Any], TokenUsage | None],
+        on_settled: Callable[[RoutingRecord, TokenUsage | None], object] | None = None,
     ) -> None:
         self._prices, self._counter, self._read_usage = prices, counter, read_usage
+        self._on_settled = on_settled
         self._failed: dict[str, float | None] = {}
         self._is_counted = False
 
@@ -214,6 +217,8 @@ class CallCosts:
             entry["failed"] = self._failed
         entry["billed"], entry["best_single"], entry["dearest"] = costs
         self._counter.add(costs)
+        if self._on_settled is not None:
+            self._on_settled(record, usage)
 
     def give_up(self) -> None:
         """Count what the attempts cost of a call without any answer."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tryage.chat.attempts import Attempts
 from tryage.chat.costs import CallCosts
+from tryage.chat.outcomes import SIGNALS, CallOutcome, Signal
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
 from tryage.chat.streams import PeekedStream
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.clients import ClientPool
     from tryage.chat.conversation import Conversation
+    from tryage.chat.judging import AnswerJudge
     from tryage.chat.plan import RoutingPlan
     from tryage.chat.router import ChatRouter, Sticky
     from tryage.chat.savings import Savings
@@ -60,8 +62,9 @@ class FallbackSession(Generic[C]):
     """A router of conversations, the clients that answer, and what limits the attempts.
 
     `max_attempts` is how many clients may be asked. `retry_on` names the answers that are refused:
-    "empty", "length". `health_registry` knows which models fail now; by default all of the process
-    share it. `savings_counter` adds up what the answers cost.
+    "empty", "length". `signals` are written into the log of traffic, and `judge` rates a share of
+    the answers. `health_registry` knows which models fail now; by default all of the process share
+    it. `savings_counter` adds up what the answers cost.
     """
 
     chat_router: ChatRouter
@@ -69,6 +72,8 @@ class FallbackSession(Generic[C]):
     max_attempts: int | None
     limits: TimeLimits = field(default=TimeLimits(), kw_only=True)
     retry_on: frozenset[str] = field(default=frozenset(), kw_only=True)
+    signals: frozenset[Signal] = field(default=SIGNALS, kw_only=True)
+    judge: AnswerJudge | None = field(default=None, kw_only=True)
     health_registry: HealthRegistry = field(default_factory=process_health, kw_only=True)
     savings_counter: SavingsCounter = field(default_factory=SavingsCounter, kw_only=True)
 
@@ -103,9 +108,20 @@ class FallbackSession(Generic[C]):
             timer=CallTimer(self.limits.with_deadline(deadline)),
         )
 
-    def costs(self, hooks: FallbackHooks) -> CallCosts:
-        """Return the costs of a call, which is not answered yet."""
-        return CallCosts(self.chat_router.prices, self.savings_counter, hooks.read_usage)
+    def outcome(self, plan: RoutingPlan, hooks: FallbackHooks) -> CallOutcome:
+        """Write the plan into the log, and return what notes what comes of it."""
+        judge = self.judge if self.judge is not None and self.judge.draws(plan.id) else None
+        ask = None if judge is None else partial(judge.submit, self.chat_router.router.log)
+        return CallOutcome(
+            self.chat_router, plan, self.signals, read_text=hooks.read_text, judge=ask
+        )
+
+    def costs(self, hooks: FallbackHooks, outcome: CallOutcome | None = None) -> CallCosts:
+        """Return the costs of a call, which is not answered yet; `outcome` is told them."""
+        on_settled = None if outcome is None else outcome.settle
+        return CallCosts(
+            self.chat_router.prices, self.savings_counter, hooks.read_usage, on_settled
+        )
 
     def savings(self, *, reset: bool = False) -> Savings:
         """Return the totals of the answers so far; with `reset`, the next start from zero."""
@@ -131,7 +147,8 @@ class FallbackHooks:
     which expert is asked and why. `call` returns the client's answer, or the start of its stream.
     `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
     `read_usage` returns the tokens of a whole answer, None if they are unknown; it also gets None,
-    for an answer that was refused and is lost.
+    for an answer that was refused and is lost. `read_text` returns the text of a whole answer, None
+    if it has none.
     """
 
     get_client: Callable[[str], Any]
@@ -139,6 +156,7 @@ class FallbackHooks:
     call: Callable[[Any, RoutingRecord], Any]
     answer_problems: Callable[[Any], Collection[str]] = field(default=lambda _: ())
     read_usage: Callable[[Any], TokenUsage | None] = field(default=lambda _: None)
+    read_text: Callable[[Any], str | None] = field(default=lambda _: None)
 
 
 class Step(NamedTuple):
@@ -168,33 +186,38 @@ def fallback_steps(
         DeadlineExceededError: the deadline has passed.
         Exception: an error after which asking another expert does not help.
     """
-    attempts, costs = session.attempts(plan, deadline), session.costs(hooks)
+    attempts, outcome = session.attempts(plan, deadline), session.outcome(plan, hooks)
+    costs = session.costs(hooks, outcome)
     try:
         for name in attempts.names():
             try:
                 client = yield Step(partial(hooks.get_client, name), attempts.seconds_left)
             except Exception as error:
+                outcome.add_failure(name, error)
                 attempts.add_failure(name, error, client_called=False)
                 continue
             record = attempts.record(name)
             yield Step(partial(hooks.emit_event, record))
+            outcome.begin()
             try:
                 answer = yield Step(partial(hooks.call, client, record), attempts.seconds_left)
                 _check_answer(answer, hooks, session.retry_on)
             except Exception as error:
                 session.chat_router.mark_failed(plan, name)
+                outcome.add_failure(name, error)
                 costs.add_failure(name, error)
                 attempts.add_failure(name, error)
             else:
                 attempts.add_success(name)
                 session.chat_router.mark_served(plan, name)
-                watched = _watch_stream(answer, session, attempts.late_failure(name))
-                return _settle(watched, record, costs), record
+                watched = _watch_stream(answer, session, attempts.late_failure(name), outcome)
+                return _settle(watched, record, costs, outcome), record
         answer, record = attempts.refused_answer()
         session.chat_router.mark_served(plan, record["model"])
-        return _settle(answer, record, costs), record
-    except BaseException:
+        return _settle(answer, record, costs, outcome), record
+    except BaseException as error:
         costs.give_up()
+        outcome.fail(error)
         raise
     finally:
         attempts.end()
@@ -207,7 +230,7 @@ def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]
         InvalidAnswerError: it has; the error holds an answer that can be used all the same.
     """
     if isinstance(answer, PeekedStream) and not answer.first_chunks:
-        raise InvalidAnswerError("The stream has ended without a chunk.")
+        raise InvalidAnswerError("The stream has ended without a chunk.", problem="empty")
     if not retry_on:
         return
     if isinstance(answer, PeekedStream):
@@ -215,25 +238,40 @@ def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]
     else:
         problems = hooks.answer_problems(answer)
     for problem in sorted(retry_on.intersection(problems)):
-        raise InvalidAnswerError(_PROBLEMS[problem], answer, is_usable=True)
+        raise InvalidAnswerError(_PROBLEMS[problem], answer, is_usable=True, problem=problem)
 
 
 def _watch_stream(
-    answer: object, session: FallbackSession[Any], on_error: Callable[[Exception], None]
+    answer: object,
+    session: FallbackSession[Any],
+    on_error: Callable[[Exception], None],
+    outcome: CallOutcome,
 ) -> object:
     """Return a stream that reports when it breaks off; another answer stays as it is."""
     if not isinstance(answer, PeekedStream):
         return answer
-    return replace(answer, idle_timeout=session.limits.attempt_timeout, on_error=on_error)
+
+    def report(error: Exception) -> None:
+        on_error(error)
+        outcome.break_off(error)
+
+    return replace(answer, idle_timeout=session.limits.attempt_timeout, on_error=report)
 
 
-def _settle(answer: object, record: RoutingRecord, costs: CallCosts) -> object:
+def _settle(
+    answer: object, record: RoutingRecord, costs: CallCosts, outcome: CallOutcome
+) -> object:
     """Write what a whole answer costs into its record; a stream does it when its tokens come."""
-    if isinstance(answer, PeekedStream):
-        settle = partial(costs.settle_usage, record)
-        return replace(answer, settle=settle, abandon=partial(settle, None))
-    costs.settle(record, answer)
-    return answer
+    if not isinstance(answer, PeekedStream):
+        costs.settle(record, answer)
+        if outcome.wants_text:
+            outcome.judge(record["model"], outcome.read_text(answer))
+        return answer
+    settle = partial(costs.settle_usage, record)
+    stream = replace(answer, settle=settle, abandon=partial(settle, None))
+    if not outcome.wants_text:
+        return stream
+    return replace(stream, on_text=partial(outcome.judge, record["model"]))
 
 
 def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:

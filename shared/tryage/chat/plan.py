@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from tryage.core.cache import cached_property
@@ -14,6 +14,7 @@ from tryage.perception.locks import ForkSafeLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
+    from tryage.chat.conversation import Conversation
     from tryage.core.decision import Decision
     from tryage.core.preferences import Preferences, Requirement
 
@@ -58,12 +59,15 @@ _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for
 class TurnChoice:
     """What is remembered of a choice: the expert that answered, and values without any text.
 
-    `values` are the entries of the record that come from the decision.
+    `values` are the entries of the record that come from the decision. `position` and `kind` are
+    those of the prompt, for the log of traffic.
     """
 
     name: str
     values: RoutingRecord
     has_flags: bool
+    position: Any = field(default=None, repr=False)  # a FloatArray
+    kind: str | None = None
 
 
 def recorded_choice(record: Mapping[str, Any], name: str) -> TurnChoice:
@@ -90,7 +94,7 @@ class RoutingPlan:
     the decision, and `turn_choice` holds what is remembered of the first one. `context` says that
     the conversation seems too long for every expert; then `next_names` are the others by the size
     of their context. `expected_cost` returns the USD of the call by the name of an expert, None if
-    it is unknown.
+    it is unknown. `conversation` is what was planned for.
     """
 
     first: str
@@ -104,6 +108,7 @@ class RoutingPlan:
     next_names: tuple[str, ...] | None = None
     expected_cost: Callable[[str], float | None] = field(default=_unknown_cost, repr=False)
     id: str = field(default_factory=new_id)
+    conversation: Conversation | None = field(default=None, repr=False)
 
     @cached_property
     def decision(self) -> Decision:
@@ -163,7 +168,11 @@ class RoutingPlan:
 
     def choice(self, name: str) -> TurnChoice:
         """Return what is remembered of the choice if the expert `name` has answered."""
-        return TurnChoice(name, self._values, self.has_flags)
+        earlier = self.turn_choice
+        if earlier is not None:
+            return replace(earlier, name=name)
+        position, kind = self.decision.position, self.decision.kind
+        return TurnChoice(name, self._values, self.has_flags, position, kind)
 
     def _ranked_names(self) -> Iterator[str]:
         if self.next_names is not None:

@@ -43,6 +43,10 @@ Availability: TypeAlias = Callable[[str], bool]
 """Tells whether the expert of a name can be asked now."""
 
 
+RETRY_SECONDS = 300.0
+"""How soon after an answer the same message again means that the answer was of no use."""
+
+
 def _always(_: str) -> bool:
     return True
 
@@ -82,6 +86,7 @@ class ChatRouter:
         self.router, self.sticky, self.count = router, check_sticky(sticky), count
         # Two keys lead to an answer: the id of its decision, and the digest of what came before.
         self._answers: TurnMemory[_Answer] = TurnMemory(2 * memory, max_age, clock)
+        self._clock = clock
 
     def plan(
         self,
@@ -165,7 +170,7 @@ class ChatRouter:
             and previous.get("turn") == turn
             and self._keeps_turn(call, current_model)
         ):
-            return self._kept_plan(call, recorded_choice(previous, current_model))
+            return self._kept_plan(call, self._recorded_choice(previous, current_model))
         return _plan_or_raise(self._route_pending([call]))
 
     def plan_record(
@@ -187,7 +192,7 @@ class ChatRouter:
         """Remember which expert answered: the rest of the turn or thread may stay with it."""
         turn, preferences = plan.key
         choice = None if plan.reason_kind == "asked for" else plan.choice(name)
-        answer = _Answer(name, preferences, choice)
+        answer = _Answer(name, preferences, choice, plan.id, self._clock())
         self._answers.put(turn, answer)
         self._answers.put(plan.id, answer)
 
@@ -205,7 +210,53 @@ class ChatRouter:
                 return answer.name
         return None
 
+    def record(self, plan: RoutingPlan) -> None:
+        """Write a plan into the router's log, if it has one: its models are asked now."""
+        log, conversation = self.router.log, plan.conversation
+        if log is None or conversation is None:
+            return
+        tokens = conversation.tokens()
+        if plan.turn_choice is None:
+            self.router.record(
+                plan.decision, decision_id=plan.id, chosen=plan.first, prompt_tokens=tokens
+            )
+        else:
+            log.record_kept(
+                plan.id,
+                plan.first,
+                position=plan.turn_choice.position,
+                kind=plan.turn_choice.kind,
+                prompt_tokens=tokens,
+                key=conversation.log_keys.get("thread_id"),
+                tags=conversation.tags,
+            )
+
+    def retried(self, plan: RoutingPlan) -> _Answer | None:
+        """Return the answer that a user did not take: the same message comes again soon after it.
+
+        The same conversation is asked for again, or the message is that before the last answer.
+        None otherwise, and for equal messages that may be of two users.
+        """
+        conversation = plan.conversation
+        if conversation is None or not conversation.is_continued:
+            return None
+        keys = [conversation.turn_keys[0]]
+        if conversation.repeats_request:
+            keys += conversation.answer_keys[1]
+        for key in keys:
+            answer = self._answers.get(key)
+            if answer is not None and self._clock() - answer.time <= RETRY_SECONDS:
+                return answer
+        return None
+
     # Reading calls
+
+    def _recorded_choice(self, previous: Mapping[str, Any], model: str) -> TurnChoice:
+        """Return the choice of a record; what no record holds comes from this process's memory."""
+        choice, answer = recorded_choice(previous, model), self._answers.get(previous.get("id"))
+        if answer is None or answer.choice is None:
+            return choice
+        return replace(choice, position=answer.choice.position, kind=answer.choice.kind)
 
     def _recorded_model(self, record: Mapping[str, Any]) -> str | None:
         """Return the expert that answered last by a record; None if the library lacks it.
@@ -307,6 +358,7 @@ class ChatRouter:
             call.requirements,
             choice,
             expected_cost=partial(self._typical_cost, call.conversation),
+            conversation=call.conversation,
         )
 
     # Costs
@@ -363,6 +415,7 @@ class ChatRouter:
             call.requirements,
             expected_cost=partial(self._expected_cost, call, decision),
             id=decision.id,
+            conversation=call.conversation,
         )
 
     def _plan_for_largest_context(self, call: _PendingPlan) -> RoutingPlan | None:
@@ -391,7 +444,7 @@ class ChatRouter:
         )
 
     def _route_batch(self, calls: Sequence[_PendingPlan]) -> list[Decision]:
-        return self.router.route_batch(
+        return self.router.decide_batch(
             [call.conversation.request for call in calls],
             [self._routing_preferences(call) for call in calls],
             contexts=[self._context(call) for call in calls],
@@ -407,7 +460,8 @@ class ChatRouter:
 
     def _context(self, call: _PendingPlan) -> ConversationContext:
         """Return what the cost of a call depends on, if it is known or anything asks for it."""
-        router = self.router
+        router, conversation = self.router, call.conversation
+        keys, tags = conversation.log_keys, conversation.tags
         if (
             not self.prices.are_known
             and not router.prompt_flags
@@ -416,12 +470,11 @@ class ChatRouter:
                 for preferences in (router.preferences, call.preferences)
             )
         ):
-            return ConversationContext(0.0, call.current_model)
-        conversation = call.conversation
-        if call.current_model is None:
-            return ConversationContext(conversation.tokens())
-        cached_tokens = conversation.answered_tokens()
-        return ConversationContext(conversation.tokens(), call.current_model, cached_tokens)
+            return ConversationContext(0.0, call.current_model, keys=keys, tags=tags)
+        current = call.current_model
+        cached_tokens = 0.0 if current is None else conversation.answered_tokens()
+        tokens = conversation.tokens()
+        return ConversationContext(tokens, current, cached_tokens, keys=keys, tags=tags)
 
 
 _NO_PREFERENCES = Preferences()
@@ -429,11 +482,16 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """Who answered a call with some preferences, and why; no choice if the caller named it."""
+    """Who answered a call with some preferences, and why; no choice if the caller named it.
+
+    `time` is of the chat router's clock.
+    """
 
     name: str
     preferences: Preferences
     choice: TurnChoice | None
+    decision_id: str = ""
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

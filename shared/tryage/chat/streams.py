@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Iterator,
+        Sequence,
     )
 
     from tryage.chat.usage import TokenUsage
@@ -41,7 +42,8 @@ class PeekedStream:
     `idle_timeout` is how many seconds may pass until the next chunk. `on_error` is told the error
     with which the stream breaks off. `settle` is told the tokens of the answer, None if the stream
     ends without them, and `abandon` is called if it is not read to its end; only the first of these
-    calls counts.
+    calls counts. `on_text` is told the text of the whole answer if it was read to its end;
+    `text_of` returns that of a chunk.
     """
 
     first_chunks: list[Any]
@@ -51,6 +53,23 @@ class PeekedStream:
     on_error: Callable[[Exception], None] | None = None
     settle: Callable[[TokenUsage | None], None] = _ignore_usage
     abandon: Callable[[], None] = _do_nothing
+    on_text: Callable[[str | None], object] | None = None
+    text_of: Callable[[Any], str | None] = str
+
+    def noting_text(self, chunks: list[str]) -> Callable[[Any], None]:
+        """Return what adds the text of a chunk to a list."""
+
+        def note(chunk: Any) -> None:  # noqa: ANN401 - any framework's chunk
+            if self.on_text is not None and (text := self.text_of(chunk)):
+                chunks.append(text)
+
+        return note
+
+    def end(self, chunks: Sequence[str]) -> None:
+        """Tell that the stream was read to its end, and its text."""
+        self.settle(None)
+        if self.on_text is not None:
+            self.on_text("".join(chunks))
 
     def report(self, error: Exception) -> None:
         """Tell that the stream has broken off."""
@@ -90,11 +109,13 @@ def resume_stream(
     Raises:
         AttemptTimeoutError: the next chunk does not come within the stream's `idle_timeout`.
     """
-    is_abandoned = False
+    is_abandoned, texts = False, list[str]()
+    note_text = stream.noting_text(texts)
     try:
         for chunk in chain(stream.first_chunks, _remaining_chunks(stream)):
+            note_text(chunk)
             yield annotate(chunk)
-        stream.settle(None)
+        stream.end(texts)
     except Exception as error:
         is_abandoned = isinstance(error, AttemptTimeoutError)
         stream.report(error)
@@ -111,13 +132,16 @@ async def aresume_stream(
     stream: PeekedStream, annotate: Callable[[Any], Any]
 ) -> AsyncGenerator[Any, None]:
     """Do what `resume_stream` does, asynchronously."""
-    is_abandoned = False
+    is_abandoned, texts = False, list[str]()
+    note_text = stream.noting_text(texts)
     try:
         for chunk in stream.first_chunks:
+            note_text(chunk)
             yield annotate(chunk)
         async for chunk in _aremaining_chunks(stream):
+            note_text(chunk)
             yield annotate(chunk)
-        stream.settle(None)
+        stream.end(texts)
     except Exception as error:
         is_abandoned = isinstance(error, AttemptTimeoutError)
         stream.report(error)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from threading import get_ident
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +88,9 @@ class Perception(ABC):
     experts: tuple[str, ...]
 
     second_stage: SecondStage | None = None  # a router asks it where two experts are close
+
+    # Name of an expert -> the one that is the same model at another provider.
+    duplicates: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def predict(self, prompts: Sequence[str]) -> Prediction:

@@ -181,7 +181,8 @@ class DeduplicatedPerception(Perception):
         self, perception: Perception, library: Library, duplicates: Mapping[str, str]
     ) -> None:
         self.experts = (*library.names, *duplicates)
-        self._perception, self._library, self._duplicates = perception, library, dict(duplicates)
+        self._perception, self._library = perception, library
+        self.duplicates = dict(duplicates)
         self._aligned_perception = AlignedPerception(perception, library)
         positions = [library.index(name) for name in duplicates.values()]
         self._columns = np.array([*range(len(library)), *positions], dtype=np.intp)
@@ -210,7 +211,7 @@ class DeduplicatedPerception(Perception):
     def around(self, innermost: Perception) -> Perception:
         """Return the same experts over another innermost perception."""
         perception = self._perception.around(innermost)
-        return DeduplicatedPerception(perception, self._library, self._duplicates)
+        return DeduplicatedPerception(perception, self._library, self.duplicates)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt as the wrapped perception does, `(batch,)`."""
@@ -237,19 +238,19 @@ class DeduplicatedPerception(Perception):
         unseen_indices = np.flatnonzero(match_columns(self.experts, library) < 0)
         new_experts = [library[i] for i in unseen_indices.tolist()]
         extended_library = Library([*self._library, *new_experts])
-        perception = DeduplicatedPerception(self._perception, extended_library, self._duplicates)
+        perception = DeduplicatedPerception(self._perception, extended_library, self.duplicates)
         return AlignedPerception(perception, library)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:
         """Return a perception that also knows `expert` and all experts that are the same model."""
-        model = replace(expert, name=self._duplicates.get(expert.name, expert.name))
+        model = replace(expert, name=self.duplicates.get(expert.name, expert.name))
         perception = self._perception.onboard(model, losses)
         library = self._library if model.name in self._library else self._library.with_expert(model)
-        return DeduplicatedPerception(perception, library, self._duplicates)
+        return DeduplicatedPerception(perception, library, self.duplicates)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Let the wrapped perception learn from one measured loss of the expert's model."""
-        name = self._duplicates.get(expert, expert)
+        name = self.duplicates.get(expert, expert)
         self._aligned_perception.observe(prompt, name, loss)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time as clock
+import weakref
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tryage.core.cache import cached_property
-from tryage.core.exploration import Exploration
 from tryage.core.objective import ANSWER_VALUE
 from tryage.core.ranking import TOLERANCE, Ranking, RankingColumns
 from tryage.core.validation import check_number
@@ -20,10 +19,12 @@ from tryage.traffic.learner import Learner
 from tryage.traffic.records import DecisionRecord, Feedback, Outcome
 from tryage.traffic.sync import TrafficSync
 from tryage.traffic.traffic import open_traffic
+from tryage.traffic.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tryage.core.arrays import FloatArray
     from tryage.core.decision import Decision
     from tryage.core.library import Library
     from tryage.core.perception import Perception
@@ -31,13 +32,12 @@ if TYPE_CHECKING:
     from tryage.traffic.learning_report import LearningReport
     from tryage.traffic.traffic import Traffic
 
-PROBES_ONLY = Exploration(tolerance=0.0, budget=1.0)
-"""How a router with a log explores unless its user wants more: only what `probes` asks for."""
-
 SECONDS_PER_SYNC = 5.0
 """How often a router in use reads what other processes have added to the log."""
 
 MAX_CANDIDATES = 32  # experts that the record of a decision names
+
+_MAX_SIGNALS = 1_000  # signals that wait to be written
 
 _MAX_COMMENT = 2_000  # characters
 
@@ -49,18 +49,30 @@ class DecisionLog:
         traffic: The store.
         perception: What learns, in place, as the log grows.
         library: The experts of the router.
+        duplicates: Name of an expert -> the one that is the same model at another provider.
 
     `frozen` is the perception as it was, before any feedback, and `fingerprint` stands for it in
     the log: a position means nothing to another perception. Routers that share their perception
     share their log. Safe between threads. A pickle holds the address of the store.
     """
 
-    def __init__(self, traffic: Traffic, perception: Perception, library: Library) -> None:
-        self.traffic, self.library = traffic, library
+    def __init__(
+        self,
+        traffic: Traffic,
+        perception: Perception,
+        library: Library,
+        duplicates: Mapping[str, str] | None = None,
+    ) -> None:
+        self.traffic, self.library, self.duplicates = traffic, library, dict(duplicates or {})
         self.perception, self.frozen = perception, perception.copy()
+        self._signals = Writer(
+            self._write_signals, lambda _: "feedback", queue_size=_MAX_SIGNALS, interval=0.2
+        )
         self._sync = self._make_sync()
-        self._next_sync = 0.0
         self.sync()
+        if self._sync is not None:
+            end = traffic.call_every(SECONDS_PER_SYNC, _weak_call(self._sync))
+            weakref.finalize(self, end)
 
     def _make_sync(self) -> TrafficSync | None:
         """Return what learns from the log, None if the perception cannot."""
@@ -69,7 +81,7 @@ class DecisionLog:
             return None
         if live.loss_range() != (0.0, 1.0):  # no score tells its loss
             return None
-        learner = Learner(frozen, self.library, router=self.fingerprint)
+        learner = Learner(frozen, self.library, router=self.fingerprint, aliases=self.duplicates)
         return TrafficSync(self.traffic, learner, live)
 
     @cached_property
@@ -100,14 +112,14 @@ class DecisionLog:
         """
         innermost = perception.innermost()
         if innermost is not self.perception:
-            return DecisionLog(self.traffic, innermost, library)
+            return DecisionLog(self.traffic, innermost, library, perception.duplicates)
         if all(name in self.library for name in library.names):
             return self
-        return DecisionLog(self.traffic, self.frozen.copy(), library)
+        return DecisionLog(self.traffic, self.frozen.copy(), library, perception.duplicates)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the store's address and the perception; what was learned is read from the log."""
-        return DecisionLog, (self.traffic, self.frozen, self.library)
+        return DecisionLog, (self.traffic, self.frozen, self.library, self.duplicates)
 
     # Writing
 
@@ -139,12 +151,34 @@ class DecisionLog:
             time=time,
         )
         self.traffic.record_decision(record)
-        self._sync_in_background()
         return record
 
-    def record_kept(self, record: DecisionRecord) -> None:
-        """Write the record of an answer that needed no decision of its own."""
-        self.traffic.record_decision(record)
+    def record_kept(  # noqa: PLR0913 - what is known of an answer without a decision
+        self,
+        decision_id: str,
+        chosen: str,
+        *,
+        position: FloatArray | None = None,
+        kind: str | None = None,
+        prompt_tokens: float | None = None,
+        key: str | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        """Write an answer that needed no decision of its own: the turn stays with its expert."""
+        self.traffic.record_decision(
+            DecisionRecord(
+                id=decision_id,
+                time=clock.time(),
+                router=self.fingerprint,
+                chosen=chosen,
+                position=position,
+                kind=kind,
+                prompt_tokens=prompt_tokens,
+                frozen_choice=chosen,
+                key=key,
+                tags=tags,
+            )
+        )
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Write what came of a decision; it never fails."""
@@ -160,6 +194,20 @@ class DecisionLog:
         self.sync()
         return is_new
 
+    def add_signal(self, feedback: Feedback) -> None:
+        """Write feedback soon, from another thread; this neither waits nor raises."""
+        self._signals.put(feedback)
+
+    def flush(self, timeout: float | None = 10.0) -> bool:
+        """Wait until everything is stored and learned; return False if the store is slow."""
+        return self._signals.flush(timeout) and self.traffic.flush(timeout)
+
+    def _write_signals(self, batch: Sequence[Feedback]) -> Sequence[Feedback]:
+        for feedback in batch:  # a second attempt changes nothing: each has its own id
+            self.traffic.add_feedback(feedback)
+        self.sync()
+        return ()
+
     # Learning
 
     def probes(self, decision: Decision) -> dict[str, float]:
@@ -171,14 +219,7 @@ class DecisionLog:
     def sync(self) -> None:
         """Learn from what any process has added to the log; a store that fails is no error."""
         if self._sync is not None:
-            self._next_sync = clock.monotonic() + SECONDS_PER_SYNC
             self._sync.sync()
-
-    def _sync_in_background(self) -> None:
-        """Learn what other processes were told, if that was not done within the last seconds."""
-        if self._sync is not None and clock.monotonic() >= self._next_sync:
-            self._next_sync = clock.monotonic() + SECONDS_PER_SYNC
-            threading.Thread(target=self.sync, name="tryage-learning", daemon=True).start()
 
     def learned_since(self, since: float) -> LearningReport:
         """Return what changed since a time, in seconds since 1970 (UTC).
@@ -219,7 +260,9 @@ def open_log(
         MissingExtraError: SQLAlchemy is not installed.
     """
     store = open_traffic(traffic)
-    return None if store is None else DecisionLog(store, perception.innermost(), library)
+    if store is None:
+        return None
+    return DecisionLog(store, perception.innermost(), library, perception.duplicates)
 
 
 def decision_record(  # noqa: PLR0913 - what is written beside the decision
@@ -321,6 +364,18 @@ def make_feedback(  # noqa: PLR0913 - the fields of feedback
         comment=None if comment is None else comment[:_MAX_COMMENT],
         expert=expert,
     )
+
+
+def _weak_call(sync: TrafficSync) -> Callable[[], object]:
+    """Return what syncs as long as the router is in use; the store must not keep it alive."""
+    reference = weakref.ref(sync)
+
+    def call() -> None:
+        live = reference()
+        if live is not None:
+            live.sync()
+
+    return call
 
 
 def timestamp(name: str, value: float | datetime) -> float:
