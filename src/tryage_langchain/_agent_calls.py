@@ -17,7 +17,7 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
-from tryage_langchain._call import EXPECTED_COST_KEY
+from tryage_langchain._call import DECISION_ID_KEY, EXPECTED_COST_KEY, log_keys
 from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
     is_from_user,
@@ -62,7 +62,9 @@ def conversation_from_request(request: ModelRequest[Any], query: str | None = No
     tools = [*request.tools, *([request.response_format] if request.response_format else [])]
     messages = [*([request.system_message] if request.system_message else []), *request.messages]
     conversation = to_conversation(messages, tools=tools, structured_output=structured_output)
-    return replace(conversation, query=query)
+    config = current_config()
+    tags = tuple(config.get("tags") or ())
+    return replace(conversation, query=query, keys=log_keys(config), tags=tags)
 
 
 def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]) -> str:
@@ -168,6 +170,8 @@ def traced_model(
     """
     name = record["model"]
     metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
+    if "id" in record:
+        metadata[DECISION_ID_KEY] = record["id"]
     if (expected := record.get(COST_KEY, {}).get("expected")) is not None:
         metadata[EXPECTED_COST_KEY] = expected
     return view_model(

@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 EXPECTED_COST_KEY = "tryage_expected_cost"
 """Where the metadata of a model's run says in USD what it is expected to cost."""
 
+DECISION_ID_KEY = "tryage_id"
+"""Where the metadata of a model's run holds the id of the decision."""
+
+_LOG_KEYS = ("thread_id", "user_id", "session_id")
+
 BOUND_KEY = "tryage_bound"
 """The keyword argument under which ChatTryage binds tools or a schema to itself."""
 
@@ -249,7 +254,12 @@ class PlannedCall:
         The config has every key, as LangChain passes it to a run. Merging would be slower.
         """
         name = record["model"]
-        metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
+        metadata = {
+            MODEL_KEY: name,
+            DECISION_ID_KEY: record["id"],
+            "tryage_reason": record["reason"],
+            "model_route": name,
+        }
         if (expected := record[COST_KEY]["expected"]) is not None:
             metadata[EXPECTED_COST_KEY] = expected
         config: RunnableConfig = {
@@ -305,6 +315,8 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         answer_tokens=max_answer_tokens(child_kwargs),
         thread=_thread_id(config),
         query=query_of(call_input.input) if settings.query is None else settings.query,
+        keys=log_keys(config),
+        tags=tuple(config.get("tags") or ()),
     )
     return BoundCall(
         conversation,
@@ -316,6 +328,12 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         sticky=settings.sticky,
         deadline=settings.deadline,
     )
+
+
+def log_keys(config: RunnableConfig) -> dict[str, str]:
+    """Return whose conversation a config says this is, for the log of traffic."""
+    values = {**config.get("metadata", {}), **config.get("configurable", {})}
+    return {name: str(values[name]) for name in _LOG_KEYS if values.get(name) is not None}
 
 
 def _thread_id(config: RunnableConfig) -> str | None:

@@ -20,6 +20,7 @@ from tryage.chat.fallback import (
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage_langchain._answers import answer_problems, check_stream
+from tryage_langchain._judges import text_of_answer
 from tryage_langchain._usage import UsageMeter, usage_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def run_with_fallback(
     """
     emit = partial(emit_event, config=planned_call.config)
     client_getter = get_client or planned_call.get_client
-    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read)
+    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read, text_of_answer)
     return run_steps(_steps(planned_call, hooks))
 
 
@@ -100,7 +101,7 @@ async def arun_with_fallback(
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
     client_getter = get_client or planned_call.aget_client
-    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read)
+    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read, text_of_answer)
     return await arun_steps(_steps(planned_call, hooks))
 
 
@@ -248,7 +249,7 @@ def _metered(stream: PeekedStream, meter: UsageMeter) -> PeekedStream:
     def settle(usage: TokenUsage | None) -> None:
         stream.settle(meter.read(None) if usage is None else usage)
 
-    return replace(stream, settle=settle)
+    return replace(stream, settle=settle, text_of=text_of_answer)
 
 
 # Events ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -20,9 +21,11 @@ from tryage.chat.settings import MODEL_KEY
 from tryage.core.cache import cached_property
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
+from tryage.core.request import ConversationContext
 from tryage.errors import InputError, TryageError
+from tryage.traffic.records import Outcome
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import innermost_model
+from tryage_langchain._call import DECISION_ID_KEY, innermost_model, log_keys
 from tryage_langchain._call_settings import (
     CallSettings,
     check_arguments,
@@ -258,14 +261,14 @@ class RunnableSession:
     @contextmanager
     def counting(self, run: ChildRun) -> Iterator[None]:
         """Count what the answer of a run costs, or the run that has failed."""
-        is_answer = True
+        error: Exception | None = None
         try:
             yield
-        except Exception:
-            is_answer = False
+        except Exception as failure:
+            error = failure
             raise
         finally:
-            self._count(run, is_answer=is_answer)
+            self._count(run, error)
 
     def count_batches(
         self, batches: Sequence[ChildBatch], answers: Sequence[Sequence[Any]]
@@ -273,13 +276,16 @@ class RunnableSession:
         """Count what the answers of a batch cost."""
         for batch, batch_answers in zip(batches, answers, strict=True):
             for run, answer in zip(batch.runs, batch_answers, strict=True):
-                self._count(run, is_answer=not isinstance(answer, Exception))
+                self._count(run, answer if isinstance(answer, Exception) else None)
 
-    def _count(self, run: ChildRun, *, is_answer: bool) -> None:
+    def _count(self, run: ChildRun, error: Exception | None) -> None:
         """Count one run by the tokens that its models have reported; without any, it failed."""
+        is_answer, usage = error is None, run.usage.usage
+        costs = self.prices.compare(run.name, usage)
+        if self.router.log is not None:
+            self.router.log.record_outcome(run_outcome(run, costs, self.prices.best_single, error))
         if not is_answer and not run.usage.has_answered:
             return
-        costs = self.prices.compare(run.name, run.usage.usage)
         if not is_answer:  # another model might have failed at no cost
             costs = AnswerCosts(costs.billed, 0.0, 0.0)
         self.savings_counter.add(costs, is_answer=is_answer)
@@ -294,7 +300,9 @@ class RunnableSession:
         """
         settings = read_call_settings(config)
         return self.router.route(
-            self._text(value, settings), call_preferences(settings, self.router)
+            self._text(value, settings),
+            call_preferences(settings, self.router),
+            context=log_context(config),
         )
 
     def decide_batch(
@@ -305,7 +313,8 @@ class RunnableSession:
             settings = [read_call_settings(config) for config in configs]
             texts = [self._text(*pair) for pair in zip(values, settings, strict=True)]
             preferences = [call_preferences(call, self.router) for call in settings]
-            return list(self.router.route_batch(texts, preferences))
+            contexts = [log_context(config) for config in configs]
+            return list(self.router.route_batch(texts, preferences, contexts=contexts))
         except TryageError:
             pairs = zip(values, configs, strict=True)
             return [self._decide_or_error(value, config) for value, config in pairs]
@@ -318,10 +327,16 @@ class RunnableSession:
         child_manager, usage = manager.get_child(f"tryage:{name}"), UsageCallback()
         child_manager.add_handler(usage)
         child_config = patch_config(config, callbacks=child_manager)
-        child_config["metadata"] = {**child_config["metadata"], MODEL_KEY: name}
+        child_config["metadata"] = {
+            **child_config["metadata"],
+            MODEL_KEY: name,
+            DECISION_ID_KEY: decision.id,
+        }
         child_config["configurable"] = configurable_for_child(child_config)
         child_input = clean_input(decision, value, self.input_key)
-        return ChildRun(self.runnables[name], child_input, child_config, name, usage)
+        return ChildRun(
+            *(self.runnables[name], child_input, child_config, name, usage, decision.id)
+        )
 
     def group_by_child(
         self,
@@ -430,6 +445,34 @@ class ChildRun:
     config: RunnableConfig
     name: str
     usage: UsageCallback
+    decision_id: str
+    started: float = field(default_factory=time.monotonic)
+
+
+def run_outcome(
+    run: ChildRun, costs: AnswerCosts, best_single: str | None, error: Exception | None
+) -> Outcome:
+    """Return what came of a run, for the log of traffic."""
+    usage = run.usage.usage
+    return Outcome(
+        decision_id=run.decision_id,
+        time=time.time(),
+        served_by=run.name if error is None else None,
+        latency=time.monotonic() - run.started,
+        input_tokens=None if usage is None else round(usage.input_tokens),
+        output_tokens=None if usage is None else round(usage.output_tokens),
+        cost=costs.billed,
+        best_single=best_single,
+        best_single_cost=costs.best_single,
+        dearest_cost=costs.dearest,
+        error=None if error is None else type(error).__name__,
+        failed=() if error is None else (run.name,),
+    )
+
+
+def log_context(config: RunnableConfig) -> ConversationContext:
+    """Return the keys and tags of a config, for the log of traffic."""
+    return ConversationContext(keys=log_keys(config), tags=tuple(config.get("tags") or ()))
 
 
 @dataclass

@@ -45,6 +45,7 @@ from tryage_langchain._clients import (
     hub_models,
     with_efforts,
 )
+from tryage_langchain._judges import read_judge
 from tryage_langchain._profiles import common_profile
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         self._clients, self._common_profile = state.clients, state.profile
         self._router_cache, self._savings_counter = state.router_cache, state.savings_counter
         self._set_pool(state.pool, self.default, self._forced_model())
+        self._set_judge(read_judge)
 
     def _shared_state(self) -> SharedState:
         """Return what is made of the models; an equal ChatTryage made before shares it."""
@@ -209,6 +211,8 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             forwarded_settings=self._forwarded_settings(),
             forced_model=self._forced_model(),
             savings_counter=self._savings_counter,
+            signals=self.signals,
+            judge=self._answer_judge,
         )
 
     def savings(self, *, reset: bool = False) -> Savings:

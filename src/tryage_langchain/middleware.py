@@ -23,6 +23,7 @@ from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.chat.batching import BatchingExecutor
+from tryage.chat.candidates import RouterSettings
 from tryage.chat.efforts import check_efforts
 from tryage.chat.fallback import (
     FallbackHooks,
@@ -31,14 +32,15 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
+from tryage.chat.judging import AnswerJudge
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models
+from tryage.chat.outcomes import check_signals
 from tryage.chat.plan import COST_KEY
-from tryage.chat.router import ChatRouter
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
+from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
-from tryage.router import Router
 from tryage_langchain._agent_calls import (
     AgentUsageMeter,
     adapt_request,
@@ -59,6 +61,7 @@ from tryage_langchain._clients import (
     with_efforts,
 )
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
+from tryage_langchain._judges import read_judge, text_of_answer
 from tryage_langchain._messages import input_size
 
 if TYPE_CHECKING:
@@ -67,11 +70,15 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.fallback import FallbackSteps
+    from tryage.chat.outcomes import Signal
     from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage.chat.router import Sticky
     from tryage.chat.savings import Savings
     from tryage.chat.settings import RefusedAnswer
     from tryage.core.expert import Expert
+    from tryage.core.exploration import Exploration
+    from tryage.router import Router
+    from tryage.traffic.traffic import Traffic
     from tryage_langchain._call_settings import CallSettings
     from tryage_langchain._clients import ChatModelSource
     from tryage_langchain._usage import UsageCallback
@@ -105,6 +112,13 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         deadline: Seconds for a whole call, over all models that are asked; None is no limit.
         attempt_timeout: Seconds for one model's answer; None is no limit.
         retry_on: Which answers are refused, so that the next model is asked: "empty", "length".
+        traffic: The log of decisions, outcomes and feedback, or its URL; by default the router's.
+        exploration: How often another good model answers; by default the router's.
+        signals: As for `ChatTryage`: "error", "parse" and "retry"; True is all.
+        judge: As for `ChatTryage`: rates a share of the answers in the background.
+        judge_share: The share of the answers that are rated.
+        judge_budget: USD for all judgments; None is no limit.
+        judge_cost: USD of one judgment, where the judge does not say it.
 
     If a model fails, the next in the ranking answers, as in `ChatTryage`.
 
@@ -142,6 +156,13 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         deadline: float | None = None,
         attempt_timeout: float | None = None,
         retry_on: Collection[RefusedAnswer] = (),
+        traffic: Traffic | str | None = None,
+        exploration: Exploration | None = None,
+        signals: bool | Collection[Signal] = True,
+        judge: Any = None,
+        judge_share: float = 0.02,
+        judge_budget: float | None = None,
+        judge_cost: float | None = None,
     ) -> None:
         super().__init__()
         named_models = name_models(models, candidate_name)
@@ -149,16 +170,37 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         _check_models(clients)
         pool = candidate_pool(clients, router, read_experts(experts))
         self._default = None if default is None else find_model(pool.library, default)
-        base = router or Router.from_pretrained()
+        settings = RouterSettings(
+            *(router, None, self._default, False, sticky), traffic=traffic, exploration=exploration
+        )
         self._session: FallbackSession[Any] = FallbackSession(
-            ChatRouter(pool.build_router(base, None, self._default), sticky=sticky),
+            settings.build(pool, estimate_tokens),
             clients,
             max_attempts,
             limits=TimeLimits(deadline, attempt_timeout),
             retry_on=frozenset(retry_on),
+            signals=check_signals(signals),
+            judge=None
+            if judge is None
+            else AnswerJudge(
+                read_judge(judge), share=judge_share, budget=judge_budget, cost=judge_cost
+            ),
         )
         self._executor: BatchingExecutor[_CallInput, _PlannedCall] = BatchingExecutor(_plan_calls)
         self._failed_attempts: LRUCache[_FailedAttempt | None] = LRUCache(64)
+
+    def feedback(self, id: str, score: float, **details: Any) -> bool:  # noqa: A002 - as `Router.feedback`
+        """Report how good an answer was; `id` is in the state and in the record of the answer.
+
+        The other arguments are those of `Router.feedback`: `kind`, `comment`, `feedback_id` and
+        `expert`.
+
+        Raises:
+            InputError: there is no log, or a value is out of range.
+            LibraryError: no such model.
+            TrafficError: the store fails; nothing is written.
+        """
+        return self._session.chat_router.router.feedback(id, score, **details)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return by name which models fail now, since when, and their last error."""
@@ -185,6 +227,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             partial(_ask, call, handler, meter),
             answer_problems_of_response,
             meter.read,
+            text_of_response,
         )
         try:
             if call.plan is None:
@@ -214,6 +257,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             partial(_aask, call, handler, meter),
             answer_problems_of_response,
             meter.read,
+            text_of_response,
         )
         try:
             if call.plan is None:
@@ -459,6 +503,12 @@ def _request_for(
         replaced = call.record["how"] == "replaced by another middleware"
         return adapt_request(call.request, call.request.model) if replaced else call.request
     return adapt_request(call.request, traced_model(client, record, callback))
+
+
+def text_of_response(answer: _Answer) -> str | None:
+    """Return the text of the last message of an answer."""
+    texts = [text_of_answer(m) for m in answer.response.result if isinstance(m, AIMessage)]
+    return texts[-1] if texts else None
 
 
 def answer_problems_of_response(answer: _Answer) -> Collection[RefusedAnswer]:

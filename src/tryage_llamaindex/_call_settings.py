@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ _KEYS = (PREFERENCES_KEY, QUERY_KEY, MODEL_KEY, STICKY_KEY, DEADLINE_KEY)
 class CallSettings:
     """What a call asks of routing; None leaves the choice to TryageLLM.
 
-    `records` are the lists that get the record of each answer.
+    `records` are the lists that get the record of each answer. `keys` and `tags` are for the log.
     """
 
     preferences: Preferences | None = None
@@ -49,6 +49,8 @@ class CallSettings:
     sticky: Sticky | None = None
     deadline: float | None = None
     records: tuple[list[dict[str, Any]], ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
     def merged(self, inner: CallSettings) -> CallSettings:
         """Return these settings with those of an inner block or of the call itself on top.
@@ -62,6 +64,8 @@ class CallSettings:
             self.sticky if inner.sticky is None else inner.sticky,
             self.deadline if inner.deadline is None else inner.deadline,
             (*self.records, *inner.records),
+            {**self.keys, **inner.keys},
+            (*self.tags, *inner.tags),
         )
 
     def add_record(self, record: dict[str, Any]) -> None:

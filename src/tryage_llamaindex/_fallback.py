@@ -28,6 +28,7 @@ from tryage.chat.streams import (
     resume_stream,
 )
 from tryage_llamaindex._answers import answer_problems
+from tryage_llamaindex._judges import text_of_answer, text_of_chunk
 from tryage_llamaindex._messages import flag_remover
 from tryage_llamaindex._usage import UsageMeter, usage_of
 
@@ -62,7 +63,12 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
         return caller()
 
     hooks = FallbackHooks(
-        partial(session.caller, call, plan), emit_event, ask, answer_problems, meter.read
+        partial(session.caller, call, plan),
+        emit_event,
+        ask,
+        answer_problems,
+        meter.read,
+        text_of_answer,
     )
     return annotate(*_run(session, call, plan, hooks))
 
@@ -76,7 +82,12 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
         return await caller()
 
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan), _aemit_event, ask, answer_problems, meter.read
+        partial(_acaller, session, call, plan),
+        _aemit_event,
+        ask,
+        answer_problems,
+        meter.read,
+        text_of_answer,
     )
     return annotate(*await _arun(session, call, plan, hooks))
 
@@ -300,7 +311,7 @@ class StreamAnnotator:
             stream.settle(self._meter.read(None) if self._usage is None else self._usage)
             emit_cost_event(self._record)
 
-        return replace(stream, settle=settle)
+        return replace(stream, settle=settle, text_of=text_of_chunk)
 
 
 def strip_annotation(response: ChatResponse) -> tuple[str | None, ChatResponse]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tryage.chat.settings import RoutingFields, check_settings, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
+from tryage.core.validation import check_strings
 from tryage.errors import InputError
 from tryage_llamaindex._call_routing import prepare_call, read_policies
 from tryage_llamaindex._call_settings import current_settings, read_settings, use_settings
@@ -35,6 +37,7 @@ from tryage_llamaindex._clients import (
 )
 from tryage_llamaindex._components import StreamComponent, current_component, observe_components
 from tryage_llamaindex._fallback import LLMSession
+from tryage_llamaindex._judges import read_judge
 from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, ToolChatMixin
 from tryage_llamaindex._usage import observe_usages
 
@@ -164,6 +167,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         super().model_post_init(context)
         self._clients = LLMPool(with_efforts(self.llms, check_efforts(self.efforts)))
         self._set_pool(candidate_pool(self._clients, self.router, self.experts), self.default)
+        self._set_judge(read_judge)
         self._policies = read_policies(self.step_policies, self._pool.library.names)
         observe_components()
         observe_usages()
@@ -187,7 +191,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         return self._metadata[1]
 
     @contextmanager
-    def using(
+    def using(  # noqa: PLR0913 - the settings of a call
         self,
         *,
         preferences: Preferences | Mapping[str, Any] | None = None,
@@ -195,6 +199,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         model: str | None = None,
         sticky: Sticky | None = None,
         deadline: float | None = None,
+        keys: Mapping[str, str] | None = None,
+        tags: Sequence[str] = (),
     ) -> Generator[list[dict[str, Any]], None, None]:
         """Route all calls in a `with` block so, also those of engines, agents and their tasks.
 
@@ -210,6 +216,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             model: The one LLM that is asked.
             sticky: For how long a conversation stays with its model.
             deadline: Seconds for each call, over all models that are asked.
+            keys: Whose conversation it is, for the log of traffic: `{"thread_id": "t1"}`.
+            tags: For the log; a call that is tagged "critical" is never used to explore.
 
         Raises:
             InputError: a setting has another type, or is out of range.
@@ -218,6 +226,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         settings = read_settings(
             preferences=preferences, query=query, model=model, sticky=sticky, deadline=deadline
         )
+        settings = replace(settings, keys=dict(keys or {}), tags=check_strings("tags", tags))
         if model is not None:
             self._pool.library.index(model)
         with use_settings(self._scope, settings) as records:
@@ -249,6 +258,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             limits=TimeLimits(self.deadline, self.attempt_timeout),
             retry_on=self.retry_on,
             savings_counter=self._savings_counter,
+            signals=self.signals,
+            judge=self._answer_judge,
         )
 
     def savings(self, *, reset: bool = False) -> Savings:

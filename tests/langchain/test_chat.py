@@ -124,7 +124,8 @@ def test_a_dump_holds_the_settings_without_models_router_and_keys():
     )  # fmt: skip
     assert list(dump) == [
         "name", "experts", "efforts", "preferences", "sticky", "default", "default_exempt",
-        "max_attempts", "deadline", "attempt_timeout", "retry_on", "disable_streaming",
+        "max_attempts", "deadline", "attempt_timeout", "retry_on", "signals", "judge_share",
+        "judge_budget", "judge_cost", "disable_streaming",
         "output_version", "temperature", "max_tokens", "stop", "timeout", "model", "streaming",
     ]  # fmt: skip
 

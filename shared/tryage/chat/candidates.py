@@ -86,7 +86,7 @@ class CandidatePool:
         library.origin = None if router_library is None else router_library.origin
         return cls(library, duplicates)
 
-    def build_router(
+    def build_router(  # noqa: PLR0913 - what a router over the pool may have of its own
         self,
         base: Router,
         preferences: Preferences | None,

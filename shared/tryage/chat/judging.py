@@ -125,7 +125,8 @@ class AnswerJudge:
             _LOGGER.warning("The judge failed: %s.", type(error).__name__)
             self._spend(None)
             return
-        score, cost = (result, None) if not isinstance(result, ScoreResult) else tuple(result)
+        is_priced = isinstance(result, ScoreResult)
+        score, cost = (result.score, result.cost) if is_priced else (result, None)
         self._spend(cost)
         if score is None or not math.isfinite(score):
             return

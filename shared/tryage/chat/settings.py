@@ -12,20 +12,30 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
 
 from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
 from tryage.chat.efforts import check_efforts
+from tryage.chat.judging import AnswerJudge, Judge
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model
+from tryage.chat.outcomes import (
+    SIGNALS,
+    Signal,
+    check_signals,
+)
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
     Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
 )
 from tryage.chat.savings import SavingsCounter
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations of a model
+from tryage.core.exploration import (
+    Exploration,  # noqa: TC001 - pydantic reads the annotations of a model
+)
 from tryage.core.preferences import Preferences  # noqa: TC001 - pydantic reads it, too
 from tryage.core.request import read_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 from tryage.router import Router
+from tryage.traffic.traffic import open_traffic
 
 PREFERENCES_KEY = "tryage_preferences"
 """The setting of one call that holds `Preferences` or their dict."""
@@ -49,8 +59,10 @@ _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from datetime import datetime
 
     from tryage.chat.conversation import TokenCounter
+    from tryage.traffic.learning_report import LearningReport
 
 C = TypeVar("C")
 
@@ -95,10 +107,42 @@ class RoutingFields(BaseModel):
     retry_on: frozenset[RefusedAnswer] = frozenset()
     """Which answers are refused, so that the next model is asked: "empty", "length" or both."""
 
+    traffic: Any = Field(default=None, exclude=True, repr=False)
+    """The log of decisions, outcomes and feedback, or its URL, such as "sqlite:///tryage.db"."""
+
+    exploration: Exploration | None = Field(default=None, exclude=True)
+    """How often another good model answers than the best one, so that feedback can tell."""
+
+    signals: frozenset[Signal] = SIGNALS
+    """What counts as feedback without being given: "error", "parse" and "retry"."""
+
+    judge: Any = Field(default=None, exclude=True, repr=False)
+    """Rates some answers: a function of the question and the answer, or an evaluator."""
+
+    judge_share: float = Field(default=0.02, ge=0, le=1)
+    """The share of the answers that `judge` rates, in the background."""
+
+    judge_budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD for all judgments of this process; None is no limit."""
+
+    judge_cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD of one judgment, where the judge does not say it."""
+
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _pool: CandidatePool = PrivateAttr()
     _router_cache: RouterCache = PrivateAttr(default_factory=RouterCache)
     _savings_counter: SavingsCounter = PrivateAttr(default_factory=SavingsCounter)
+    _answer_judge: AnswerJudge | None = PrivateAttr(default=None)
+
+    @field_validator("traffic", mode="before")
+    @classmethod
+    def _open_traffic(cls, traffic: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
+        return open_traffic(traffic)
+
+    @field_validator("signals", mode="before")
+    @classmethod
+    def _read_signals(cls, signals: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
+        return check_signals(signals)
 
     @field_validator("preferences", mode="before")
     @classmethod
@@ -132,6 +176,10 @@ class RoutingFields(BaseModel):
     def _write_efforts(self, efforts: bool | tuple[str, ...]) -> list[str]:
         return list(check_efforts(efforts))
 
+    @field_serializer("signals")
+    def _write_signals(self, signals: frozenset[Signal]) -> list[str]:
+        return sorted(signals)
+
     @field_serializer("retry_on")
     def _write_retry_on(self, retry_on: frozenset[RefusedAnswer]) -> list[str]:
         return sorted(retry_on)
@@ -151,9 +199,42 @@ class RoutingFields(BaseModel):
     def _chat_router(self) -> ChatRouter:
         """The router of conversations, made when first used; copies that choose alike share it."""
         settings = RouterSettings(
-            self.router, self.preferences, self.default, self.default_exempt, self.sticky
+            *(self.router, self.preferences, self.default, self.default_exempt, self.sticky),
+            traffic=self.traffic,
+            exploration=self.exploration,
         )
         return self._router_cache.get(self._pool, settings, self._token_counter())
+
+    def feedback(self, id: str, score: float, **details: Any) -> bool:  # noqa: A002, ANN401 - as `Router.feedback`
+        """Report how good an answer was; `id` is in its record.
+
+        The other arguments are those of `Router.feedback`: `kind`, `comment`, `feedback_id` and
+        `expert`.
+
+        Raises:
+            InputError: there is no log, or a value is out of range.
+            LibraryError: no such model.
+            TrafficError: the store fails; nothing is written.
+        """
+        return self._chat_router.router.feedback(id, score, **details)
+
+    def learned_since(self, since: float | datetime) -> LearningReport:
+        """Return what was learned from feedback since a time, as `Router.learned_since` does."""
+        return self._chat_router.router.learned_since(since)
+
+    def _set_judge(self, read_judge: Callable[[Any], Judge]) -> None:
+        """Set what rates answers; `read_judge` reads the framework's own evaluators.
+
+        Raises:
+            InputError: the judge is neither an evaluator nor a function.
+        """
+        if self.judge is not None:
+            self._answer_judge = AnswerJudge(
+                read_judge(self.judge),
+                share=self.judge_share,
+                budget=self.judge_budget,
+                cost=self.judge_cost,
+            )
 
     def _token_counter(self) -> TokenCounter:
         """Return what counts the tokens of a text; a framework with a tokenizer overrides it."""

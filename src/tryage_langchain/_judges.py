@@ -1,0 +1,43 @@
+"""Judges of answers in LangChain's words: evaluators of strings and of runs, and functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatResult
+
+from tryage.chat.judging import simple_judge
+
+if TYPE_CHECKING:
+    from tryage.chat.judging import Judge, JudgedAnswer
+
+
+def read_judge(judge: Any) -> Judge:
+    """Return what rates an answer: an evaluator of LangChain, or a function.
+
+    A string evaluator, such as that of `load_evaluator("criteria", ...)`, gets the question and the
+    answer. Its score counts if it is from 0 to 1.
+
+    Raises:
+        InputError: it is neither.
+    """
+    evaluate = getattr(judge, "evaluate_strings", None)  # the package of evaluators is optional
+    if evaluate is None:
+        return simple_judge(judge)
+
+    def rate(judged: JudgedAnswer) -> float | None:
+        result = evaluate(prediction=judged.answer, input=judged.question)
+        score = result.get("score")
+        return None if score is None else float(score)
+
+    return rate
+
+
+def text_of_answer(answer: Any) -> str | None:
+    """Return the text of an answer, None if it has no message."""
+    if isinstance(answer, ChatResult):
+        answer = answer.generations[0].message if answer.generations else None
+    if isinstance(answer, dict):
+        answer = answer.get("raw")
+    return str(answer.text) if isinstance(answer, BaseMessage) else None
