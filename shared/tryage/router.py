@@ -130,7 +130,7 @@ class Router(RouterSources):
         )
         self.log = open_log(traffic, perception, self.library)
         self.exploration = exploration
-        self._explorer = Explorer(exploration)
+        self._explorer: Explorer | None = Explorer(exploration)
         unseen_indices = self._aligned_perception.unseen_indices
         announce_once(self.library, lambda: warn_of_unknown(self.library, unseen_indices))
 
@@ -231,7 +231,7 @@ class Router(RouterSources):
         does not explore.
         """
         probes = {} if self.log is None else self.log.probes(decision)
-        if self.exploration is None and not probes:
+        if self._explorer is None or (self.exploration is None and not probes):
             return decision
         drawn = self._explorer.explore(batch, i, decision, tags=decision.tags, probes=probes)
         if drawn.explored and drawn.frozen_choice is None:
@@ -507,10 +507,6 @@ class Router(RouterSources):
     def share(self, log: DecisionLog | None, other: Router) -> None:
         """Use a log, and the budget of exploration of another router."""
         self.log, self.exploration, self._explorer = log, other.exploration, other._explorer
-
-    def map_routers(self, build: Callable[[Router], Router]) -> Router:
-        """Return what `build` makes of this router; a router of routers maps each of them."""
-        return build(self)
 
     def map_routers(self, build: Callable[[Router], Router]) -> Router:
         """Return what `build` makes of this router; a router of routers maps each of them."""

@@ -110,8 +110,10 @@ class FallbackSession(Generic[C]):
 
     def outcome(self, plan: RoutingPlan, hooks: FallbackHooks) -> CallOutcome:
         """Write the plan into the log, and return what notes what comes of it."""
-        judge = self.judge if self.judge is not None and self.judge.draws(plan.id) else None
-        ask = None if judge is None else partial(judge.submit, self.chat_router.router.log)
+        judge, log = self.judge, self.chat_router.router.log
+        ask = None
+        if judge is not None and log is not None and judge.draws(plan.id):
+            ask = partial(judge.submit, log)
         return CallOutcome(
             self.chat_router, plan, self.signals, read_text=hooks.read_text, judge=ask
         )

@@ -125,9 +125,8 @@ class AnswerJudge:
             _LOGGER.warning("The judge failed: %s.", type(error).__name__)
             self._spend(None)
             return
-        is_priced = isinstance(result, ScoreResult)
-        score, cost = (result.score, result.cost) if is_priced else (result, None)
-        self._spend(cost)
+        score = result.score if isinstance(result, ScoreResult) else result
+        self._spend(result.cost if isinstance(result, ScoreResult) else None)
         if score is None or not math.isfinite(score):
             return
         log.add_signal(

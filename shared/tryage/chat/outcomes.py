@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from tryage.chat.plan import COST_KEY
@@ -13,7 +14,7 @@ from tryage.traffic.decision_log import make_feedback
 from tryage.traffic.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage.chat.router import ChatRouter
@@ -39,14 +40,10 @@ def check_signals(value: object) -> frozenset[Signal]:
     """
     if isinstance(value, bool):
         return SIGNALS if value else frozenset()
-    names = (value,) if isinstance(value, str) else value
-    try:
-        given = frozenset(names)  # type: ignore[arg-type]  # what else is no collection raises
-    except TypeError:
-        given = frozenset({value})
-    if not given <= SIGNALS:
+    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if not all(name in SIGNALS for name in names):
         raise InputError(f"signals is {value!r:.80}; expected some of {sorted(SIGNALS)}, or True.")
-    return given
+    return frozenset(signal for signal in SIGNALS if signal in names)
 
 
 def signal_of(error: Exception) -> Signal | None:
