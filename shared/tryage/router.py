@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from tryage.core.arrays import FloatArray
     from tryage.core.decision import Decision, ScoredBatch
     from tryage.core.exploration import Exploration
     from tryage.core.pareto import MeasuredLosses
@@ -255,7 +256,7 @@ class Router(RouterSources):
 
     # The log of traffic
 
-    def record(
+    def record(  # noqa: PLR0913 - what is written beside the decision
         self,
         decision: Decision,
         *,
@@ -263,6 +264,7 @@ class Router(RouterSources):
         chosen: str | None = None,
         prompt_tokens: float | None = None,
         time: float | None = None,
+        key: str | None = None,
     ) -> None:
         """Write a decision of `decide_batch` into the log, as `DecisionLog.record` says."""
         if self.log is not None:
@@ -272,6 +274,30 @@ class Router(RouterSources):
                 chosen=chosen,
                 prompt_tokens=prompt_tokens,
                 time=time,
+                key=key,
+            )
+
+    def record_kept(  # noqa: PLR0913 - what is known of an answer without a decision
+        self,
+        decision_id: str,
+        chosen: str,
+        *,
+        position: FloatArray | None = None,
+        kind: str | None = None,
+        prompt_tokens: float | None = None,
+        keys: Mapping[str, str] | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        """Write an answer that needed no decision into the log: the turn stays with its expert."""
+        if self.log is not None:
+            self.log.record_kept(
+                decision_id,
+                chosen,
+                position=position,
+                kind=kind,
+                prompt_tokens=prompt_tokens,
+                key=(keys or {}).get("thread_id"),
+                tags=tags,
             )
 
     def feedback(  # noqa: PLR0913 - the fields of feedback

@@ -46,6 +46,12 @@ def test_what_is_built_of_each_router_makes_the_same_policy(policy):
     assert part.library.names == ("small",)
 
 
+def test_a_policy_of_policies_keeps_its_form(good, cheap):
+    split = Split({"a": Shadow(cheap, beside=good), "b": cheap}).subset(["large", "small"])
+    assert isinstance(split.routers["a"], Shadow)
+    assert split.routers["a"].routers["shadow"].library.names == ("large", "small")
+
+
 def test_an_expert_is_onboarded_in_every_router():
     routers = {name: Router(LearningPerception({"large": 0.1, "small": 0.3})) for name in "ab"}
     split = Split(routers).onboard(Expert("new"), {"hello": 0.0})
@@ -58,6 +64,11 @@ def test_the_experts_of_all_routers_are_in_the_library_of_a_split():
     split = Split({"a": Router(LearningPerception({"large": 0.1, "small": 0.3})), "b": other})
     assert split.library.names == ("large", "small", "extra")
     assert split.subset(["small", "extra"]).routers["a"].library.names == ("small",)
+
+
+def test_what_is_for_one_router_says_to_do_it_for_each(policy):
+    with pytest.raises(InputError, match="change each of them, and make it again"):
+        policy._with_parts(policy.perception, policy.library)
 
 
 def test_a_policy_is_a_line_of_code_and_no_file(policy, tmp_path):

@@ -135,6 +135,12 @@ def test_a_record_under_another_id_has_the_choice_too(shadow, read_log):
     assert read_log()["plan 1"].shadow_choices == {"cheap": "small"}
 
 
+def test_an_answer_without_a_decision_is_logged_as_without_a_shadow(shadow, read_log):
+    shadow.record_kept("turn 1", "medium", keys={"thread_id": "t"})
+    record = read_log()["turn 1"]
+    assert (record.chosen, record.key, record.shadow_choices) == ("medium", "t", {})
+
+
 def test_what_is_decided_and_never_recorded_is_forgotten(good, cheap):
     shadow = Shadow(cheap, beside=good, queue_size=5)
     for _ in range(20):

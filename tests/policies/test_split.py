@@ -134,6 +134,21 @@ def test_the_log_has_the_router_and_the_key_of_each_decision(split, read_log):
         assert record.router == split.routers[record.arm].log.fingerprint
 
 
+def test_the_log_has_the_key_that_decides_as_the_key_of_the_decision(good, cheap, read_log):
+    split = Split({"a": good, "b": cheap}, by="user_id")
+    keys = {"thread_id": "t", "user_id": "u"}
+    decision = split.route("x", context=ConversationContext(keys=keys))
+    assert read_log()[decision.id].key == "u"
+
+
+def test_an_answer_without_a_decision_belongs_to_the_router_of_its_key(split, read_log):
+    split.record_kept("turn 1", "medium", keys={"thread_id": "thread 3"}, tags=("x",))
+    split.record_kept("turn 2", "medium")
+    first, second = read_log()["turn 1"], read_log()["turn 2"]
+    assert (first.arm, first.key, first.chosen) == ("b", "thread 3", "medium")
+    assert (second.arm, second.key) == (None, None)
+
+
 def test_feedback_about_any_arm_is_taken(split, read_log, url):
     from tryage.traffic.traffic import open_traffic
 

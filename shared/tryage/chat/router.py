@@ -212,8 +212,8 @@ class ChatRouter:
 
     def record(self, plan: RoutingPlan) -> None:
         """Write a plan into the router's log, if it has one: its models are asked now."""
-        log, conversation = self.router.log, plan.conversation
-        if log is None or conversation is None:
+        conversation = plan.conversation
+        if self.router.log is None or conversation is None:
             return
         tokens = conversation.tokens()
         if plan.turn_choice is None:
@@ -221,13 +221,13 @@ class ChatRouter:
                 plan.decision, decision_id=plan.id, chosen=plan.first, prompt_tokens=tokens
             )
         else:
-            log.record_kept(
+            self.router.record_kept(
                 plan.id,
                 plan.first,
                 position=plan.turn_choice.position,
                 kind=plan.turn_choice.kind,
                 prompt_tokens=tokens,
-                key=conversation.log_keys.get("thread_id"),
+                keys=conversation.log_keys,
                 tags=conversation.tags,
             )
 

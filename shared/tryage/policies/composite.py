@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tryage.core.decision import Decision
     from tryage.core.expert import Expert
+    from tryage.core.perception import Perception
     from tryage.core.preferences import Preferences
     from tryage.hub.settings import HubSettings
 
@@ -51,8 +52,10 @@ class CompositeRouter(Router):
         raise NotImplementedError
 
     def map_routers(self, build: Callable[[Router], Router]) -> Self:
-        """Return this policy for what `build` makes of each router."""
-        return self.with_routers({name: build(router) for name, router in self.routers.items()})
+        """Return this policy for what `build` makes of each router that is not made of others."""
+        return self.with_routers(
+            {name: router.map_routers(build) for name, router in self.routers.items()}
+        )
 
     def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
         """Return this policy for some of its experts, each router with those that it knows.
@@ -84,6 +87,22 @@ class CompositeRouter(Router):
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the first router."""
         self._first.observe(decision, loss)
+
+    def record_kept(self, decision_id: str, chosen: str, **details: Any) -> None:  # noqa: ANN401 - those of Router.record_kept
+        """Write an answer that needed no decision as the first router does."""
+        self._first.record_kept(decision_id, chosen, **details)
+
+    def _with_parts(self, perception: Perception, library: Library) -> NoReturn:  # noqa: ARG002 - the signature of the base class
+        """Raise: it is not clear which router the parts are of.
+
+        Raises:
+            InputError: always.
+        """
+        names = ", ".join(self.routers)
+        raise InputError(
+            f"A {type(self).__name__} has several routers ({names}): change each of them, and make "
+            "it again."
+        )
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> NoReturn:  # noqa: ANN401 - the options of a push
         """Raise: each router is saved by itself, and a policy is a line of code.

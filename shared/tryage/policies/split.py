@@ -109,8 +109,24 @@ class Split(CompositeRouter):
         return [decision for decision in decisions if decision is not None]
 
     def record(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.record
-        """Write a decision as the router does that made it."""
-        self._router_of(decision).record(decision, **details)
+        """Write a decision as the router does that made it, with the key that decided."""
+        key = details.pop("key", None) or decision.keys.get(self.by)
+        self._router_of(decision).record(decision, key=key, **details)
+
+    def record_kept(
+        self,
+        decision_id: str,
+        chosen: str,
+        *,
+        keys: Mapping[str, str] | None = None,
+        **details: Any,  # noqa: ANN401 - those of Router.record_kept
+    ) -> None:
+        """Write an answer without a decision as the router of its key does."""
+        key = (keys or {}).get(self.by)
+        arm = None if key is None else self.arm_of(key)
+        log = self.routers[arm].log if arm is not None else self.log
+        if log is not None:
+            log.record_kept(decision_id, chosen, key=key, arm=arm, **details)
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the router that chose it."""

@@ -123,7 +123,7 @@ class DecisionLog:
 
     # Writing
 
-    def record(
+    def record(  # noqa: PLR0913 - what is written beside the decision
         self,
         decision: Decision,
         *,
@@ -131,6 +131,7 @@ class DecisionLog:
         chosen: str | None = None,
         prompt_tokens: float | None = None,
         time: float | None = None,
+        key: str | None = None,
     ) -> DecisionRecord:
         """Write a decision, and return its record; it costs some microseconds and never fails.
 
@@ -141,6 +142,7 @@ class DecisionLog:
                 the one that a conversation stays with.
             prompt_tokens: The length of what is sent.
             time: When it was decided, in seconds since 1970 (UTC); by default now.
+            key: What stands for its thread or user; by default its `thread_id`.
         """
         record = decision_record(
             decision,
@@ -149,6 +151,7 @@ class DecisionLog:
             chosen=chosen,
             prompt_tokens=prompt_tokens,
             time=time,
+            key=key,
         )
         self.traffic.record_decision(record)
         return record
@@ -163,6 +166,7 @@ class DecisionLog:
         prompt_tokens: float | None = None,
         key: str | None = None,
         tags: tuple[str, ...] = (),
+        arm: str | None = None,
     ) -> None:
         """Write an answer that needed no decision of its own: the turn stays with its expert."""
         self.traffic.record_decision(
@@ -177,6 +181,7 @@ class DecisionLog:
                 frozen_choice=chosen,
                 key=key,
                 tags=tags,
+                arm=arm,
             )
         )
 
@@ -273,6 +278,7 @@ def decision_record(  # noqa: PLR0913 - what is written beside the decision
     chosen: str | None = None,
     prompt_tokens: float | None = None,
     time: float | None = None,
+    key: str | None = None,
 ) -> DecisionRecord:
     """Return what the log keeps of a decision; `router` is the fingerprint of the router.
 
@@ -302,7 +308,7 @@ def decision_record(  # noqa: PLR0913 - what is written beside the decision
         frozen_choice=chosen if is_kept else decision.frozen_choice or decision.expert.name,
         shadow_choices=decision.shadow_choices,
         arm=decision.arm,
-        key=decision.keys.get("thread_id"),
+        key=decision.keys.get("thread_id") if key is None else key,
         tags=decision.tags,
         prompt=decision.prompt,  # which the store keeps only if its user wants that
         cost_terms=columns.cost_terms,
