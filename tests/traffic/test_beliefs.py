@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tryage.perception.abilities import Gaussian
-from tryage.traffic.beliefs import first_belief, update_belief
+from tryage.traffic.beliefs import first_belief, forget, update_belief
 
 
 def learn(belief, common, *row):
@@ -59,3 +59,13 @@ def test_a_wild_measurement_moves_the_mean_by_a_bounded_amount():
         for target in (6.0, 1e9)
     ]
     assert means[0] == means[1] == pytest.approx(3 * 2 / 4)  # three deviations of 2, a gain of 1/4
+
+
+def test_forgetting_mixes_precisions_and_never_gets_wider_than_the_limit():
+    ability, wide = Gaussian(np.ones(2), np.diag([0.1, 4.0])), np.diag([1.0, 4.0])
+    once = forget(ability, wide, 0.5)
+    np.testing.assert_allclose(np.linalg.inv(once.covariance), np.diag([5.5, 0.25]))
+    np.testing.assert_array_equal(once.mean, ability.mean)
+    for _ in range(200):
+        ability = forget(ability, wide, 0.5)
+    np.testing.assert_allclose(ability.covariance, wide)

@@ -82,3 +82,14 @@ def update_belief(
         common.covariance - np.outer(shared, shared) / variance,
     )
     return given_common, belief.loading - np.outer(gain, h), new_common
+
+
+def forget(ability: Gaussian, wide: FloatArray, share: float) -> Gaussian:
+    """Return an ability that is less certain by a `share`, down to the covariance `wide` `(k, k)`.
+
+    Its precision moves toward that of `wide` (stabilized forgetting: Kulhavy and Zarrop, 1993). So
+    only about the last `1 / share` rows count.
+    """
+    precision = (1 - share) * np.linalg.inv(ability.covariance) + share * np.linalg.inv(wide)
+    covariance = np.linalg.inv(precision)
+    return Gaussian(ability.mean, (covariance + covariance.T) / 2)

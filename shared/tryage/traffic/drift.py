@@ -6,6 +6,9 @@ is not above its bound, the expectation of `M_t` is at most `t`. So with a thres
 on average at most once in `A` losses, whatever the distribution: an e-detector (Shin, Ramdas and
 Rinaldo, 2024, "E-detectors"), in the form of Shiryaev and Roberts. Several stakes share the
 evidence, because the size of a change is not known.
+
+A prediction that is wrong from the beginning is no change. So a bound is raised by how far losses
+have been above their predictions so far, and the first losses of a process are a baseline only.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ MARGIN = 0.05  # of the range of losses: a change that is too small to be told
 
 BELIEF_STDS = 1.0  # the mean may be as far from the prediction as the belief is uncertain
 
+MIN_BASELINE = 50  # losses
+
 _STAKES = np.array([0.2, 0.5, 0.9])  # shares of the mean bound
 
 _MAX_STAKE = 0.95  # of what could be lost, so that no process ever ends
@@ -50,30 +55,40 @@ class DriftProcess:
     """The evidence for a change: `evidence` `(2, n_stakes)`, by direction and stake.
 
     `bound_sum` `(2,)` is the sum of the bounds of its `count` losses, each as a distance from the
-    end of the range that the change leads away from.
+    end of the range that the change leads away from. `surprise_sum` is that of the differences from
+    the predictions.
     """
 
     evidence: Float64Array
     bound_sum: Float64Array
+    surprise_sum: float
     count: int
 
     def update(self, loss: float, expected: ExpectedLoss) -> DriftProcess:
         """Multiply the evidence by what one loss tells."""
-        span = expected.highest - expected.lowest
-        slack = BELIEF_STDS * expected.std + MARGIN * span
         observed = np.array([loss - expected.lowest, expected.highest - loss])
-        mean = np.array([expected.mean - expected.lowest, expected.highest - expected.mean])
-        bound = np.clip(mean + slack, 0, span)
+        bound = self._bound(expected)
         bound_sum, count = self.bound_sum + bound, self.count + 1
         # Stakes are shares of the MEAN bound: with one share of each bound, prompts of which too
         # little loss is expected would count more than those of which too much is.
         stake = _STAKES * (count / bound_sum)[:, None]
         stake = np.minimum(stake, _MAX_STAKE / bound[:, None])
+        span = expected.highest - expected.lowest
         factors = 1 + stake * (observed - bound).clip(-bound, span)[:, None]
-        return DriftProcess((self.evidence + 1) * factors, bound_sum, count)
+        evidence = (self.evidence + 1) * factors if count > MIN_BASELINE else self.evidence
+        surprise_sum = self.surprise_sum + loss - expected.mean
+        return DriftProcess(evidence, bound_sum, surprise_sum, count)
+
+    def _bound(self, expected: ExpectedLoss) -> Float64Array:
+        """Return the highest mean that is no change, in both directions, `(2,)`."""
+        span = expected.highest - expected.lowest
+        slack = BELIEF_STDS * expected.std + MARGIN * span
+        bias = self.surprise_sum / max(self.count, 1)
+        mean = np.array([expected.mean - expected.lowest, expected.highest - expected.mean])
+        return np.clip(mean + slack + np.maximum([bias, -bias], 0), 0, span)
 
 
-NO_EVIDENCE = DriftProcess(np.zeros((2, len(_STAKES))), np.zeros(2), 0)
+NO_EVIDENCE = DriftProcess(np.zeros((2, len(_STAKES))), np.zeros(2), 0.0, 0)
 
 
 @dataclass

@@ -34,7 +34,7 @@ LIKELIHOOD_RATIOS: Mapping[str, float] = MappingProxyType(
     {"parse": 9.0, "retry": 3.0, "error": 3.0}
 )
 
-LEVEL_STD_KNOWN = 0.05
+LEVEL_STD_KNOWN = 0.03
 LEVEL_STD_UNKNOWN = 0.15
 COMMON_LEVEL_STD = 0.15
 COMMON_SHARE = 0.25

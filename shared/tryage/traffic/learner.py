@@ -15,7 +15,7 @@ import numpy as np
 
 from tryage.perception.abilities import Gaussian
 from tryage.perception.wrappers import match_columns
-from tryage.traffic.beliefs import Belief, first_belief, update_belief
+from tryage.traffic.beliefs import Belief, first_belief, forget, update_belief
 from tryage.traffic.drift import ExpectedLoss
 from tryage.traffic.feedback_model import FeedbackModel
 from tryage.traffic.learner_state import LearnerState, Suspect
@@ -40,6 +40,8 @@ PROBE_SHARE = 0.01  # of decisions
 REGAINED_MARGIN = 0.05  # of the range of losses
 
 MIN_REGAINED = 20  # answers
+
+_SUSPECT_FORGETTING = 0.05  # of what is known, with each answer of an expert that became worse
 
 _MAX_UNMEASURED = 500  # experts
 
@@ -258,6 +260,9 @@ class Learner:
     ) -> None:
         """Learn from one loss of an expert."""
         belief, state, link = self._belief(name), self.state, self._perception.link
+        if name in state.suspects:
+            own = forget(belief.given_common, self._wide_covariance(), _SUSPECT_FORGETTING)
+            belief = replace(belief, given_common=own)
         y, _ = belief.predict(state.common, position)
         noise = link.outcome_variance(np.array([[y]]), best, self._perception.abilities.noise)
         target = link.training_targets(np.array([[loss]]), best)
@@ -340,16 +345,20 @@ class Learner:
 
     def _widen(self, name: str, direction: Direction) -> None:
         """Forget how well an expert was known, and remember that it became worse."""
-        belief, prior = self._belief(name), self._perception.abilities.prior
+        belief, state = self._belief(name), self.state
         if direction == "better":
-            self.state.suspects.pop(name, None)
-        elif name not in self.state.suspects:
-            self.state.suspects[name] = Suspect(float(belief.mean(self.state.common)[0]))
+            state.suspects.pop(name, None)
+        elif name not in state.suspects:
+            state.suspects[name] = Suspect(float(belief.mean(state.common)[0]))
         own = belief.given_common
-        wide = Gaussian(own.mean, own.covariance + prior.covariance)
+        wide = Gaussian(own.mean, own.covariance + self._wide_covariance())
+        state.beliefs[name] = replace(belief, given_common=wide)
+
+    def _wide_covariance(self) -> FloatArray:
+        """Return the covariance of an ability of which nothing is known any more, `(k, k)`."""
+        prior = self._perception.abilities.prior
         lowest, highest = self._perception.link.loss_range or FULL_RANGE
-        wide = _widen_level(wide, _CHANGED_LEVEL_STD * (highest - lowest))
-        self.state.beliefs[name] = replace(belief, given_common=wide)
+        return _widen_level(prior, _CHANGED_LEVEL_STD * (highest - lowest)).covariance
 
     def _end_suspicion(self, name: str) -> None:
         """Trust an expert again that is about as good as it was before it became worse."""

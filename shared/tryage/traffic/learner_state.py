@@ -57,7 +57,9 @@ class LearnerState:
             "incumbent": self.incumbent,
             "n_rollbacks": self.n_rollbacks,
             "beliefs": [[name, one.count, one.total_loss] for name, one in self.beliefs.items()],
-            "processes": [[*key, one.count] for key, one in self.drift.processes.items()],
+            "processes": [
+                [*key, one.surprise_sum, one.count] for key, one in self.drift.processes.items()
+            ],
             "suspects": {name: asdict(one) for name, one in self.suspects.items()},
             "guard": asdict(self.guard),
             "skipped": dict(self.skipped),
@@ -129,6 +131,8 @@ def _read_processes(
     header: dict[str, Any], arrays: dict[str, NDArray[Any]]
 ) -> dict[tuple[str, str | None], DriftProcess]:
     return {
-        (expert, kind): DriftProcess(arrays["evidence"][i], arrays["bound_sums"][i], count)
-        for i, (expert, kind, count) in enumerate(header["processes"])
+        (expert, kind): DriftProcess(
+            arrays["evidence"][i], arrays["bound_sums"][i], surprise_sum, count
+        )
+        for i, (expert, kind, surprise_sum, count) in enumerate(header["processes"])
     }
