@@ -99,6 +99,11 @@ QTablePath: TypeAlias = Annotated[
     ),
 ]
 
+OptionalQTablePath: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(metavar="QTABLE", help="As of `tryage train`; not with --traffic."),
+]
+
 LossColumn: TypeAlias = Annotated[
     str,
     typer.Option(

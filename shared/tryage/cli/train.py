@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tryage.cli.evaluate_traffic import POLICIES_HELP, evaluate_log
 from tryage.cli.options import (
     CheckpointFolder,
     EncoderPath,
@@ -16,6 +17,7 @@ from tryage.cli.options import (
     Layers,
     LossColumn,
     MergeNames,
+    OptionalQTablePath,
     OutputFolder,
     PoolingNames,
     QTablePath,
@@ -263,7 +265,28 @@ def _print_second_stage(stage: SecondStage) -> None:
 
 
 def evaluate(
-    qtable: QTablePath,
+    qtable: OptionalQTablePath = None,
+    traffic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Judge policies on this log of traffic instead, such as sqlite:///tryage.db.",
+        ),
+    ] = None,
+    policies: Annotated[
+        list[str],
+        typer.Option("--policy", metavar="POLICY", help=POLICIES_HELP),
+    ] = [],  # noqa: B006 - typer reads the default, and nothing changes it
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a log: the only feedback that counts as a rating, such as judge.",
+        ),
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Of a log: only the last days, such as 7 or .5.")
+    ] = None,
     encoder_path: EncoderPath = None,
     layers: Layers = None,
     pooling: PoolingNames = None,
@@ -300,12 +323,22 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Judge a router on a Q-table by cross-validation.
+    """Judge a router on a Q-table by cross-validation, or policies on a log of traffic.
 
-    It is compared with the best single expert, random choice, prompt length, nearest neighbours
-    with and without a guard, TF-IDF ridge, an MLP, matrix factorisation, the category table and the
-    oracle, and with the best constant and the cheapest one near it.
+    On a Q-table it is compared with the best single expert, random choice, prompt length, nearest
+    neighbours with and without a guard, TF-IDF ridge, an MLP, matrix factorisation, the category
+    table and the oracle, and with the best constant and the cheapest one near it.
+
+    On a log (--traffic), the score of each --policy is estimated from the ratings that the log has,
+    with its interval, and refused where the log cannot tell: doubly robust off-policy estimates.
     """
+    if traffic is not None:
+        if qtable is not None:
+            raise InputError("A Q-table and --traffic are both given; give one of them.")
+        evaluate_log(traffic, policies, kind=kind, days=days, as_json=as_json)
+        return
+    if qtable is None or policies or kind is not None or days is not None:
+        raise InputError("Give a Q-table to judge a router, or --traffic URL to judge policies.")
     from tryage.learning.evaluation.baselines import encoder_neighbors
     from tryage.learning.evaluation.evaluator import BASELINES
     from tryage.learning.evaluation.evaluator import evaluate as cross_validate

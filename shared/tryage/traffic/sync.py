@@ -68,7 +68,7 @@ class TrafficSync:
         alarms: list[Alarm] = []
         try:
             while rows := self._traffic.log_after(learner.sequence, _PAGE):
-                alarms += learner.update(rows, self._state_at)
+                alarms += learner.update(rows, self.state_at)
         finally:
             if learner.sequence > first:
                 learner.apply(self._perception)
@@ -100,14 +100,18 @@ class TrafficSync:
             self._warn(f"{error}; the log is read from its beginning instead.")
             return None
 
-    def _state_at(self, sequence: int) -> LearnerState:
-        """Return what was known after an earlier row."""
+    def state_at(self, sequence: int) -> LearnerState:
+        """Return what was known after an earlier row.
+
+        Raises:
+            TrafficError: the store fails.
+        """
         learner = self._empty.copy_empty()
         snapshot = self._snapshot_state(sequence)
         if snapshot is not None:
             learner.restore(snapshot)
         while rows := self._traffic.log_after(learner.sequence, _PAGE):
-            learner.update([row for row in rows if row.sequence <= sequence], self._state_at)
+            learner.update([row for row in rows if row.sequence <= sequence], self.state_at)
             if rows[-1].sequence >= sequence:
                 break
         return learner.state
@@ -143,7 +147,7 @@ class TrafficSync:
         with self._lock:
             self._sync()
             before = self._empty.copy_empty()
-            before.restore(self._state_at(self._traffic.sequence_at(since)))
+            before.restore(self.state_at(self._traffic.sequence_at(since)))
             return compare(before, self._learner)
 
     def undo(self, to: float) -> None:
