@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute
+from tryage.core.cache import cached_property, get_or_compute
 from tryage.core.request_batch import ALL, ExpertIndex, FloatDType, RequestBatch
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ UNKNOWN_INPUT_PRICE, UNKNOWN_OUTPUT_PRICE = 15.0, 75.0
 UNKNOWN_LATENCY = 30.0  # seconds to an answer that are assumed where they are unknown
 
 _MAX_CACHED_EXPERTS = 10_000  # in double precision
+_MAX_EAGER_EXPERTS = 1_024  # all costs of a prompt take hardly longer than one
 _FLOAT32_MAX_PRICE = 1e20  # USD per million tokens, well within single precision
 
 
@@ -69,16 +70,26 @@ def has_known_costs(library: Library, prediction: Prediction) -> bool:
     return get_or_compute(library, "is priced", lambda: _is_priced(library))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PromptCosts:
-    """What one prompt costs at the experts of a library; `request` is a batch of one."""
+    """What one prompt costs at the experts of a library; `request` is a batch of one.
+
+    The costs in a small library are computed once, at the first read.
+    """
 
     library: Library
     request: RequestBatch
 
     def known(self, experts: ExpertIndex) -> FloatArray:
         """Return the USD at some experts, `(k,)`, NaN where it is unknown."""
-        usd: FloatArray = request_costs(self.library, self.request, experts, np.float64)[0]
+        if len(self.library) > _MAX_EAGER_EXPERTS:
+            usd: FloatArray = request_costs(self.library, self.request, experts, np.float64)[0]
+            return usd
+        return self._all_known[experts]
+
+    @cached_property
+    def _all_known(self) -> FloatArray:
+        usd: FloatArray = request_costs(self.library, self.request, ALL, np.float64)[0]
         return usd
 
     def counted(self, experts: ExpertIndex) -> FloatArray:

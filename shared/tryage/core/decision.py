@@ -58,6 +58,9 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+_MAX_EVALUATED = 1_024  # predictions of a batch whose terms are computed once, for all their uses
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """The answer of a router to one prompt.
@@ -243,6 +246,8 @@ def score_batch(
         answer_value=preferences.answer_value,
         latency_value=preferences.latency_value,
     )
+    if prediction.losses.size <= _MAX_EVALUATED:
+        routing_loss = routing_loss.evaluated()
     tolerance = preferences.tolerance
     return ScoredBatch(library, prediction, routing_loss, eligibility, request, tolerance)
 

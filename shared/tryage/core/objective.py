@@ -167,6 +167,11 @@ class RoutingLoss:
             excess = max(0.0, -float(np.fmin.reduce(self.predicted_losses, axis=None)))
         return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * excess)
 
+    def evaluated(self) -> RoutingLoss:
+        """Return the routing loss with the values of all terms computed, for many reads."""
+        terms = {name: term.evaluated() for name, term in self.terms.items()}
+        return RoutingLoss(self.predicted_losses, terms, self.approximate_total)
+
     def row(self, i: int) -> RoutingLoss:
         """Return the routing loss of prompt `i`, a batch of one."""
         return self if len(self.predicted_losses) == 1 else self.rows(slice(i, i + 1))
@@ -211,6 +216,10 @@ class Term(Protocol):
         """Return the term of some prompts of the batch."""
         ...
 
+    def evaluated(self) -> Term:
+        """Return the term with its values computed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DenseTerm:
@@ -239,6 +248,10 @@ class DenseTerm:
             return self
         values, unknown = self.dense_values[prompts], self.unknown_mask[prompts]
         return DenseTerm(self.weight, values, unknown, self.is_bounded)
+
+    def evaluated(self) -> DenseTerm:
+        """Return the term itself."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +300,11 @@ class LazyTerm:
     def rows(self, prompts: slice) -> LazyTerm:
         """Return the term of some prompts of the whole batch."""
         return LazyTerm(self.weight, self.compute, prompts, self.assumed, self.approximate)
+
+    def evaluated(self) -> DenseTerm:
+        """Return the term with its exact values for all experts."""
+        values = self.compute(self.prompts, ALL, np.float64)
+        return DenseTerm(self.weight, self._fill(values), np.isnan(values), self.is_bounded)
 
 
 def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:

@@ -34,6 +34,7 @@ NO_PREDICTION = "no usable prediction"
 TOLERANCE = "tolerance"  # the name of its term
 
 _PREFETCH = 16  # experts sorted at least, when more than the best one is read
+_FEW = 32  # experts
 
 
 # Eligible experts ------------------------------------------------------------------------------
@@ -254,21 +255,18 @@ class Ranking(Sequence[RankedExpert]):
         """Return the scores of the `k` best experts as columns, in less time than as objects."""
         order = self.top(k)
         costs = None if self._costs is None else self._costs.known(order).tolist()
-        totals = self._losses[order] if not self._routing_loss.terms else None
-        if totals is None:
-            totals = self._routing_loss.totals(order)[0]
         return RankingColumns(
             tuple([self._library.names[i] for i in order.tolist()]),
             tuple(self._losses[order].tolist()),
             tuple([_finite_or_none(std) for std in self._std[order].tolist()]),
-            tuple(totals.tolist()),
+            tuple(self._totals(order).tolist()),
             (None,) * len(order) if costs is None else tuple(map(_finite_or_none, costs)),
             self._cost_terms(order),
         )
 
     def _cost_terms(self, order: NDArray[np.intp]) -> tuple[float, ...]:
         """Return what dollars add to the totals of some experts, in loss."""
-        terms = self._routing_loss.terms
+        terms = self._evaluated_loss.terms
         added = np.zeros(len(order))
         for name in (ANSWER_VALUE, "cost"):
             if name in terms:
@@ -294,6 +292,8 @@ class Ranking(Sequence[RankedExpert]):
 
     def _sort_top(self, k: int) -> NDArray[np.intp]:
         """Return the best experts, at least `k` of them if there are so many."""
+        if self._size <= _FEW:
+            return self._sort_few()
         if self._costs is None or self._tolerance is None:
             return self._sort_by_total(k)
         within = self._within_tolerance
@@ -302,20 +302,36 @@ class Ranking(Sequence[RankedExpert]):
             return cheapest_first
         return np.concatenate([cheapest_first, self._sort_by_total(k)[within.size :]])
 
+    def _sort_few(self) -> NDArray[np.intp]:
+        """Return all experts in order; for few, lists take less time than arrays."""
+        experts = np.flatnonzero(self._eligible)
+        losses, totals = self._losses[experts].tolist(), self._totals(experts).tolist()
+        ranks = sorted(range(len(losses)), key=lambda j: (totals[j], losses[j]))
+        if ranks and self._costs is not None and self._tolerance is not None:
+            limit, costs = totals[ranks[0]] + self._tolerance, self._costs.counted(experts).tolist()
+            n_within = sum(total <= limit for total in totals)
+            ranks[:n_within] = sorted(ranks[:n_within], key=costs.__getitem__)
+        order: NDArray[np.intp] = experts[ranks]
+        return order
+
+    def _totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
+        """Return the exact totals of some experts, `(k,)`."""
+        return self._evaluated_loss.totals(experts)[0]
+
     @cached_property
     def _within_tolerance(self) -> NDArray[np.intp]:
         """The experts within the tolerance of the lowest total, in the order of their totals."""
         limit, near = np.float64(self._limit), np.flatnonzero(self._may_be_within(self._limit))
-        within = near[self._routing_loss.totals(near)[0] <= limit]
+        within = near[self._totals(near) <= limit]
         ordered: NDArray[np.intp] = within[self._argsort_totals(within)]
         return ordered
 
     def _may_be_within(self, limit: float) -> BoolArray:
         """Tell which experts may have an exact total of at most `limit`, `(n_experts,)`."""
-        approximate = self._routing_loss.approximate_total
+        approximate = self._evaluated_loss.approximate_total
         if approximate is None:
             return self._eligible
-        bound = limit + 2 * self._routing_loss.rounding_bound(limit)
+        bound = limit + 2 * self._evaluated_loss.rounding_bound(limit)
         return np.asarray(self._eligible & (approximate[0] <= np.float64(bound)))
 
     @cached_property
@@ -324,12 +340,12 @@ class Ranking(Sequence[RankedExpert]):
         if self._tolerance is None or not self._size:
             return -math.inf
         best = self._sort_by_total(1)[:1]
-        return float(self._routing_loss.totals(best).item()) + self._tolerance
+        return float(self._totals(best).item()) + self._tolerance
 
     def _sort_by_total(self, k: int) -> NDArray[np.intp]:
         if k == self._losses.size:
             return self._argsort_totals(ALL)
-        approximate = self._routing_loss.approximate_total
+        approximate = self._evaluated_loss.approximate_total
         if k < self._size and approximate is not None:
             experts = self._candidates_within_bound(k, approximate[0])
         else:
@@ -337,11 +353,17 @@ class Ranking(Sequence[RankedExpert]):
         best: NDArray[np.intp] = experts[self._argsort_totals(experts)[:k]]
         return best
 
+    @cached_property
+    def _evaluated_loss(self) -> RoutingLoss:
+        """The routing loss; for few experts with all values, which sorting reads several times."""
+        is_small = self._losses.size <= MAX_EXACT_EXPERTS
+        return self._routing_loss.evaluated() if is_small else self._routing_loss
+
     def _argsort_totals(self, experts: ExpertIndex) -> NDArray[np.intp]:
         losses = self._losses[experts]
-        if not self._routing_loss.terms:
+        if not self._evaluated_loss.terms:
             return losses.argsort(kind="stable")
-        return np.lexsort((losses, self._routing_loss.totals(experts)[0]))  # stable: library order
+        return np.lexsort((losses, self._totals(experts)))  # stable: library order
 
     def _candidates_within_bound(self, k: int, approximate: FloatArray) -> NDArray[np.intp]:
         """Return the positions of all experts that may be among the `k` best, in library order."""
@@ -352,7 +374,7 @@ class Ranking(Sequence[RankedExpert]):
         kth = np.fmin.reduce(approximate) if k == 1 else np.partition(approximate, k - 1)[k - 1]
         bound = float(kth)
         # The exact totals of the k best are at most this high, with any rounding.
-        bound += 2 * self._routing_loss.rounding_bound(bound)
+        bound += 2 * self._evaluated_loss.rounding_bound(bound)
         return np.flatnonzero((approximate <= bound) & self._eligible)
 
     def _entry_at(self, i: int) -> RankedExpert:
@@ -377,7 +399,7 @@ class Ranking(Sequence[RankedExpert]):
 
     def _terms_of(self, i: int) -> tuple[dict[str, float], float, tuple[str, ...]]:
         """Return the terms of one expert, its total, and which terms are unknown."""
-        one, routing_loss = slice(i, i + 1), self._routing_loss
+        one, routing_loss = slice(i, i + 1), self._evaluated_loss
         terms: dict[str, float] = {}
         unknown: tuple[str, ...] = ()
         total = float(self._losses[i])
