@@ -51,6 +51,34 @@ def test_the_choice_is_the_first_of_the_ranking(seed, n, tolerance, answer_value
         assert [best] == (first or [NO_EXPERT])
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 20),
+    tolerance=st.sampled_from([None, 0.0, 0.25, 0.5]),
+    weights=st.sampled_from([{}, {"size": 0.5}, {"cost": 1e300, "size": 0.1}]),
+)
+def test_few_experts_are_sorted_as_many_are_and_computed_terms_change_nothing(
+    seed, n, tolerance, weights
+):
+    rng = np.random.default_rng(seed)
+    library, request = priced_library(rng, n), RequestBatch(np.array([700.0]))
+    losses = (rng.integers(0, 4, (1, n)) / 4).astype(np.float32)
+    eligible = rng.random(n) < 0.7
+    found = compute_routing_loss(
+        losses, library, weights, DEFAULT_CONSTRAINTS, request, answer_value=0.01
+    )
+    settings = {"costs": PromptCosts(library, request), "tolerance": tolerance}
+    rows = (library, losses[0], losses[0])
+    few = Ranking(*rows, found.evaluated(), eligible, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tryage.core.ranking._FEW", 0)
+        patch.setattr("tryage.core.ranking.MAX_EXACT_EXPERTS", 0)
+        many = Ranking(*rows, found, eligible, **settings)
+        assert few.top(n).tolist() == many.top(n).tolist()
+        assert few.columns(n) == many.columns(n)
+
+
 def test_the_choice_does_not_depend_on_the_blocks_of_a_large_batch():
     rng = np.random.default_rng(1)
     library, request = priced_library(rng, 900), RequestBatch(np.arange(100.0))

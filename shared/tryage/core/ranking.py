@@ -316,7 +316,8 @@ class Ranking(Sequence[RankedExpert]):
 
     def _totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
         """Return the exact totals of some experts, `(k,)`."""
-        return self._evaluated_loss.totals(experts)[0]
+        totals: NDArray[np.float64] = self._evaluated_loss.totals(experts)[0]
+        return totals
 
     @cached_property
     def _within_tolerance(self) -> NDArray[np.intp]:
