@@ -1,7 +1,7 @@
 """Replays recorded outcomes as traffic with feedback: how soon a router learns, and what it costs.
 
     python benchmarks/feedback_replay.py --out build/feedback_replay [--sets coderouter_id ...]
-        [--seeds 10]
+        [--seeds 10] [--bad-luck]
 
 Only the loss of the chosen expert is seen. A quarter of the prompts trains the router of the KNOWN
 experts, a third of the rest is tested, and 2,000 requests are drawn from what remains (with
@@ -13,6 +13,9 @@ of ALL experts on the same requests, and the mean loss of the requests themselve
 that is chosen most fails always, until it has less than 2% of the last 100 requests, and for 500
 more; then it is well. Its own answers are counted until it is left, and until it looks best on nine
 tenths of the tested prompts on which it did before. It never does if another one is better.
+
+With `--bad-luck` only this is printed: the expert that looks best on most prompts fails ten times
+by chance; which share of the last 500 of 2,000 requests does it get, and what did they lose?
 """
 
 from __future__ import annotations
@@ -247,6 +250,24 @@ def paced(
     }
 
 
+def bad_luck(scene: Scene, seed: int) -> dict[str, tuple[float, float, float]]:
+    """Return the share of the unlucky expert before and at the end, and the loss at the end."""
+    requests, _ = draw(scene, seed)
+    every, found = policies(scene, seed), {}
+    for name in ("observe (before)", "Tryage, no exploration", "Tryage"):
+        policy = every[name]
+        looks_best = policy.greedy(requests)
+        unlucky = int(np.bincount(looks_best).argmax())
+        for i in requests[looks_best == unlucky][:10].tolist():
+            policy.probabilities(i)
+            policy.update(i, unlucky, 1.0)
+        choices = np.array(serve(policy, requests, scene.losses, seed))[-500:]
+        loss = float(scene.losses[requests[-500:], choices].mean())
+        before = float((looks_best == unlucky).mean())
+        found[name] = (before, float((choices == unlucky).mean()), loss)
+    return found
+
+
 def share(policy: Policy, expert: int, rows: NDArray[np.intp]) -> float:
     """Return the share of prompts on which an expert looks best."""
     return float((policy.greedy(rows) == expert).mean())
@@ -344,7 +365,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--bad-luck", action="store_true")
     arguments = parser.parse_args()
+    if arguments.bad_luck:
+        for scene in (scene for name in arguments.sets for scene in scenes(name, arguments.out)):
+            for seed in range(arguments.seeds):
+                print(scene.name, seed, bad_luck(scene, seed))
+        return
     path = arguments.out / "cells.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     keys = {(cell["scene"], cell["seed"]) for cell in done}

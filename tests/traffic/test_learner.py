@@ -9,6 +9,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.perception.abilities import MAX_SURPRISE, Gaussian
 from tryage.traffic.learner import MIN_REGAINED, UNDO, Learner
@@ -283,9 +284,19 @@ def test_an_expert_under_suspicion_gets_a_small_share_until_it_is_well(broken, r
     assert learner.probes(KNOWN, choice=KNOWN) == {NEW: 0.01}
     assert learner.probes(KNOWN, choice=NEW) == {KNOWN: 0.01}
     learner.update([rows(NEW, 0.0) for _ in range(20)])
-    learner.update([rows(NEW, float(i % 5 > 0)) for i in range(4 * MIN_REGAINED)])
-    assert learner.level(NEW)[0] < 0.4
+    alarms = learner.update([rows(NEW, float(i % 5 > 0)) for i in range(4 * MIN_REGAINED)])
+    assert [alarm.message for alarm in alarms] == [f"{NEW} is as good again as it was before."]
+    assert learner.level(NEW, rows.positions[0])[0] < 0.4
     assert learner.probes(KNOWN, choice=KNOWN) == {}
+
+
+def test_a_probe_has_the_name_that_the_library_uses(learned, rows):
+    library = Library([Expert("my-adder", aliases=(KNOWN,)), NEW])
+    learner, rng = Learner(learned, library), np.random.default_rng(3)
+    learner.update([rows("my-adder", float(rng.random() < 0.8)) for _ in range(100)])
+    learner.update([rows("my-adder", 0.0) for _ in range(60)])
+    assert learner.probes(None, choice=NEW) == {"my-adder": 0.01}
+    assert learner.probes(None, choice="my-adder") == {}
 
 
 def test_one_sided_signals_never_alarm(learner, rows):

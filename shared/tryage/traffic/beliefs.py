@@ -26,12 +26,13 @@ class Belief:
     Given the common difference `c`, its ability has the mean `given_common.mean + loading @ c` and
     the covariance of `given_common`. `loading` `(k, k)` is the identity without feedback, and ever
     less the better the expert is known by itself. `prior` is the ability before any feedback.
-    `total_loss` is the sum of the `count` losses.
+    `total_loss` and `position_sum` `(k,)` are the sums of the `count` losses and positions.
     """
 
     given_common: Gaussian
     prior: Gaussian
     loading: FloatArray
+    position_sum: FloatArray
     count: int = 0
     total_loss: float = 0.0
 
@@ -54,7 +55,8 @@ class Belief:
 
 def first_belief(prior: Gaussian) -> Belief:
     """Return the belief about an expert without feedback."""
-    return Belief(prior, prior, np.eye(len(prior.mean)))
+    size = len(prior.mean)
+    return Belief(prior, prior, np.eye(size), np.zeros(size))
 
 
 def update_belief(

@@ -65,7 +65,7 @@ class Alarm:
     sequence: int
     time: float
     expert: str | None = None
-    direction: Direction | None = None
+    direction: Direction | Literal["recovered"] | None = None
     prompt_kind: str | None = None
     expected: float | None = None
 
@@ -77,6 +77,8 @@ class Alarm:
                 "Learning from feedback has made the router worse than it was without; it starts "
                 "again from the frozen router."
             )
+        if self.direction == "recovered":
+            return f"{self.expert} is as good again as it was before."
         where = "" if self.prompt_kind is None else f" on prompts of the kind {self.prompt_kind!r}"
         return f"{self.expert} has become {self.direction}{where}."
 
@@ -118,6 +120,11 @@ class Learner:
         self._columns = match_columns(perception.experts, library)
         self.router, self.aliases = router, dict(aliases or {})
         self.model = model or FeedbackModel()
+        self._library_names = {
+            perception.experts[column]: library.names[i]
+            for i, column in enumerate(self._columns.tolist())
+            if column >= 0
+        }
         self._known = {name: i for i, name in enumerate(perception.experts)}
         self._soft_threshold: SoftThreshold = perception.soft_threshold
         self.state = self._first_state()
@@ -126,6 +133,11 @@ class Learner:
     def link(self) -> Link:
         """What maps abilities to losses."""
         return self._perception.link
+
+    @property
+    def loss_range(self) -> tuple[float, float]:
+        """The lowest and the highest loss; where they are unknown, those of a score."""
+        return self._perception.link.loss_range or FULL_RANGE
 
     @property
     def sequence(self) -> int:
@@ -196,8 +208,7 @@ class Learner:
                 return [Alarm("rollback", row.sequence, row.feedback.time)]
             alarms = self._watch(row, name, loss, expected)
         self._update_belief(name, position, loss, self.model.noise_factor(kind), best)
-        self._end_suspicion(name)
-        return alarms
+        return alarms + self._end_suspicion(row, name)
 
     def _reason_to_skip(self, row: LoggedFeedback) -> str | None:
         """Return why a row cannot teach anything, None if it can."""
@@ -277,6 +288,7 @@ class Learner:
             belief,
             given_common=given_common,
             loading=loading,
+            position_sum=belief.position_sum + position,
             count=belief.count + 1,
             total_loss=belief.total_loss + loss,
         )
@@ -299,10 +311,16 @@ class Learner:
         beliefs = self.state.beliefs.items()
         return [(self._known[name], one) for name, one in beliefs if name in self._known]
 
-    def level(self, name: str) -> tuple[float, float]:
-        """Return the predicted loss of an expert over all prompts, and its standard deviation."""
-        average = np.eye(1, len(self.state.common.mean))[0]
-        expected = self._expected_loss(name, average, self._best(average))
+    def level(self, name: str, position: FloatArray | None = None) -> tuple[float, float]:
+        """Return the predicted loss of an expert at a position, and its standard deviation.
+
+        Without a position `(k,)` it is that of its feedback, in the mean.
+        """
+        belief = self._belief(name)
+        if position is None:
+            average = np.eye(1, len(self.state.common.mean))[0]
+            position = belief.position_sum / belief.count if belief.count else average
+        expected = self._expected_loss(name, position, self._best(position))
         return expected.mean, expected.std
 
     def _expected_loss(
@@ -316,7 +334,7 @@ class Learner:
             y, variance = belief.predict(self.state.common, position)
         mean = link.losses(np.array([[y]]), best)
         std = link.std(np.array([[y]]), np.sqrt(np.array([[variance]])), best)
-        lowest, highest = link.loss_range or FULL_RANGE
+        lowest, highest = self.loss_range
         return ExpectedLoss(float(mean[0, 0]), float(std[0, 0]), lowest, highest)
 
     def _best(self, position: FloatArray) -> FloatArray:
@@ -357,21 +375,23 @@ class Learner:
     def _wide_covariance(self) -> FloatArray:
         """Return the covariance of an ability of which nothing is known any more, `(k, k)`."""
         prior = self._perception.abilities.prior
-        lowest, highest = self._perception.link.loss_range or FULL_RANGE
+        lowest, highest = self.loss_range
         return _widen_level(prior, _CHANGED_LEVEL_STD * (highest - lowest)).covariance
 
-    def _end_suspicion(self, name: str) -> None:
+    def _end_suspicion(self, row: LoggedFeedback, name: str) -> list[Alarm]:
         """Trust an expert again that is about as good as it was before it became worse."""
-        suspect = self.state.suspects.get(name)
+        state, suspect = self.state, self.state.suspects.get(name)
         if suspect is None:
-            return
-        suspect = replace(suspect, answers=suspect.answers + 1)
-        self.state.suspects[name] = suspect
-        lowest, highest = self._perception.link.loss_range or FULL_RANGE
-        level = float(self._belief(name).mean(self.state.common)[0])
+            return []
+        state.suspects[name] = replace(suspect, answers=suspect.answers + 1)
+        lowest, highest = self.loss_range
+        level = float(self._belief(name).mean(state.common)[0])
         is_well = level <= suspect.level + REGAINED_MARGIN * (highest - lowest)
-        if suspect.answers >= MIN_REGAINED and is_well:
-            del self.state.suspects[name]
+        if suspect.answers + 1 < MIN_REGAINED or not is_well:
+            return []
+        del state.suspects[name]
+        state.drift.forget(name)
+        return [Alarm("drift", row.sequence, row.feedback.time, name, "recovered")]
 
     def _does_harm(
         self, row: LoggedFeedback, loss: float, position: FloatArray, best: FloatArray
@@ -399,7 +419,8 @@ class Learner:
         so that the guard can judge. In all it is at most two shares.
         """
         share = PROBE_SHARE
-        names = [name for name in self.state.suspects if name != choice]
+        suspects = [self._library_names.get(name, name) for name in self.state.suspects]
+        names = [name for name in suspects if name != choice]
         shares = {name: share / max(len(names), 1) for name in names}
         if frozen_choice is not None and frozen_choice not in (choice, *names):
             shares[frozen_choice] = share

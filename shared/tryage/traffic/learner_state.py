@@ -70,6 +70,7 @@ class LearnerState:
             "means": _stack([one.given_common.mean for one in beliefs]),
             "covariances": _stack([one.given_common.covariance for one in beliefs]),
             "loadings": _stack([one.loading for one in beliefs]),
+            "position_sums": _stack([one.position_sum for one in beliefs]),
             "common_mean": self.common.mean,
             "common_covariance": np.ascontiguousarray(self.common.covariance),
             "prior_means": _stack([one.prior.mean for one in beliefs]),
@@ -120,6 +121,7 @@ def _read_beliefs(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> di
             Gaussian(arrays[names[0]][i], arrays[names[1]][i]),
             Gaussian(arrays[names[2]][i], arrays[names[3]][i]),
             arrays["loadings"][i],
+            arrays["position_sums"][i],
             count,
             total_loss,
         )

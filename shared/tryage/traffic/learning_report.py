@@ -13,9 +13,10 @@ _Z = 1.96  # a 95% interval
 
 @dataclass(frozen=True, slots=True)
 class ExpertChange:
-    """What was learned about one expert: predicted losses over all prompts, with 95% intervals.
+    """What was learned about one expert: predicted losses with 95% intervals.
 
-    `count` pieces of feedback had a mean loss of `measured`.
+    `count` pieces of feedback had a mean loss of `measured`. The predictions are for a prompt in
+    the middle of all those that the expert had feedback on.
     """
 
     expert: str
@@ -56,6 +57,11 @@ class LearningReport:
         return "\n".join(lines if self.changes else ["Nothing was learned."])
 
 
+def _interval(mean: float, std: float, loss_range: tuple[float, float]) -> tuple[float, float]:
+    lowest, highest = loss_range
+    return max(mean - _Z * std, lowest), min(mean + _Z * std, highest)
+
+
 def _show(loss: float, interval: tuple[float, float]) -> str:
     return f"{loss:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
@@ -69,17 +75,18 @@ def compare(before: Learner, after: Learner) -> LearningReport:
         if count <= 0:
             continue
         total = belief.total_loss - (0.0 if earlier is None else earlier.total_loss)
-        old, old_std = before.level(name)
-        new, new_std = after.level(name)
+        middle = belief.position_sum / belief.count
+        old, old_std = before.level(name, middle)
+        new, new_std = after.level(name, middle)
         changes.append(
             ExpertChange(
                 name,
                 count,
                 total / count,
                 old,
-                (old - _Z * old_std, old + _Z * old_std),
+                _interval(old, old_std, after.loss_range),
                 new,
-                (new - _Z * new_std, new + _Z * new_std),
+                _interval(new, new_std, after.loss_range),
             )
         )
     changes.sort(key=lambda one: -one.count)
