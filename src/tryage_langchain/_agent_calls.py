@@ -17,7 +17,8 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
-from tryage_langchain._call import DECISION_ID_KEY, EXPECTED_COST_KEY, log_keys
+from tryage.traffic.imports import DECISION_ID_KEY
+from tryage_langchain._call import EXPECTED_COST_KEY, log_keys
 from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
     is_from_user,

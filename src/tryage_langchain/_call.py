@@ -20,6 +20,7 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
+from tryage.traffic.imports import DECISION_ID_KEY
 from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
 from tryage_langchain._call_settings import (
     check_arguments,
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 
 EXPECTED_COST_KEY = "tryage_expected_cost"
 """Where the metadata of a model's run says in USD what it is expected to cost."""
-
-DECISION_ID_KEY = "tryage_id"
-"""Where the metadata of a model's run holds the id of the decision."""
 
 _LOG_KEYS = ("thread_id", "user_id", "session_id")
 

@@ -23,9 +23,10 @@ from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError, TryageError
+from tryage.traffic.imports import DECISION_ID_KEY
 from tryage.traffic.records import Outcome
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import DECISION_ID_KEY, innermost_model, log_keys
+from tryage_langchain._call import innermost_model, log_keys
 from tryage_langchain._call_settings import (
     CallSettings,
     check_arguments,
