@@ -37,7 +37,7 @@ PREFERENCES = Preferences(answer_value=0.05)  # USD that a right answer is worth
 TEST_QUESTIONS = 120  # kept apart from the day
 RATED_SHARE = 0.7  # of the users say whether an answer was right
 
-NOON, REPAIR = 12.0, 16.0  # o'clock
+NOON, REPAIR = 12.0, 15.0  # o'clock
 HOURS = 24
 
 
@@ -145,7 +145,7 @@ def run(folder: Path, requests: int, budget: float = 0.25) -> list[Hour]:
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=3_000)
+    parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--folder", type=Path, default=Path("traffic-example"))
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def run_of(run_id, decision_id=None, parent=None):
 def langsmith_feedback(number, run_id, score, key="thumb"):
     return {
         "id": str(UUID(int=100 + number)), "run_id": run_id, "key": key, "score": score,
-        "comment": "fine", "created_at": TIME, "modified_at": TIME,
+        "comment": "fine", "created_at": TIME, "modified_at": TIME, "trace_id": TRACE,
     }  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def test_scores_of_langfuse_about_observations_and_traces_are_about_their_decisi
             public_key="pk",
             secret_key="none",
             host=server.url,
-            tracing_enabled=False,  # noqa: S106 - no key
+            tracing_enabled=False,
         )
         assert import_langfuse_scores(decided, client) == ImportReport(new=2, skipped=2)
         assert import_langfuse_scores(decided, client) == ImportReport(known=2, skipped=2)
