@@ -49,6 +49,8 @@ def complete(item: dict[str, Any]) -> dict[str, Any]:
         item["references"] = [item["tests"].strip()]
     elif "pattern" in item:
         item["references"] = [item["pattern"]]
+        if "check" in item:
+            _check(item)
     elif "check" in item:
         _check(item)
     elif not item.get("computed"):

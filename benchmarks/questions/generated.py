@@ -6,8 +6,11 @@ from typing import Any
 
 import arithmetic
 import logic
+import planning
+import reading
 
 
 def make_items() -> list[dict[str, Any]]:
     """Return the items of every generator."""
-    return [*arithmetic.make_items(), *logic.make_items()]
+    modules = (arithmetic, logic, planning, reading)
+    return [item for module in modules for item in module.make_items()]

@@ -77,5 +77,7 @@ def _with_choices(item: dict[str, Any], text: str, chance: random.Random) -> str
 def _with_wide_punctuation(text: str) -> str:
     """Return a Chinese text with Chinese commas and the like where a Chinese character is before."""
     return re.sub(
-        r"(?<=[\u4e00-\u9fff\u201d])[,;:?!]", lambda match: chr(ord(match.group()) + 0xFEE0), text
+        r"(?<=[\u4e00-\u9fff\u201d])[,;:?!](?! )",
+        lambda match: chr(ord(match.group()) + 0xFEE0),
+        text,
     )

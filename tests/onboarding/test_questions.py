@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tryage.errors import InputError
+from tryage.errors import InputError, MissingExtraError
 from tryage.onboarding.questions import LEVELS, QuestionScorer, load_questions
 from tryage.scoring.measurement import Prompt
 
@@ -59,14 +59,14 @@ def wrong_answers(question):
 
 
 def test_there_are_at_least_600_questions_of_12_kinds_three_levels_and_six_languages():
-    assert len(QUESTIONS) >= 250
-    assert len({question.kind for question in QUESTIONS}) >= 6
+    assert len(QUESTIONS) >= 600
+    assert len({question.kind for question in QUESTIONS}) >= 12
     levels = Counter(question.level for question in QUESTIONS)
     assert set(levels) == set(LEVELS)
     assert min(levels.values()) >= 0.25 * len(QUESTIONS)
     languages = Counter(question.language for question in QUESTIONS)
     assert set(languages) == {"de", "en", "es", "fr", "ru", "zh"}
-    assert min(languages.values()) >= 15
+    assert min(languages.values()) >= 40
     assert min(Counter(question.kind for question in QUESTIONS).values()) >= 20
 
 
@@ -136,3 +136,10 @@ def test_code_runs_only_with_consent():
 def test_a_prompt_that_is_not_among_the_questions_is_an_input_error(scorer):
     with pytest.raises(InputError, match="not one of the questions"):
         scorer(Prompt("something else", references=("1",)), "1")
+
+
+def test_without_the_package_for_json_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr("tryage.core.validation.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"tryage\[onboard\]"):
+        QuestionScorer(load_questions(kinds=["extraction"]))
+    assert QuestionScorer(load_questions(kinds=["logic"]))

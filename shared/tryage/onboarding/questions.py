@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.scoring.formats import final_answer, json_schema, regular_expression
 from tryage.scoring.measurement import Prompt
@@ -76,6 +77,7 @@ class QuestionScorer:
 
     Raises:
         InputError: code must run to score an answer, and `sandbox` is not True.
+        MissingExtraError: an answer is JSON, and the package `jsonschema` is not installed.
     """
 
     required_fields = ("references",)
@@ -83,6 +85,8 @@ class QuestionScorer:
     def __init__(self, questions: Iterable[Question], *, sandbox: bool = False) -> None:
         self._names = {question.id: question.scorer for question in questions}
         self._scorers = dict(_SCORERS)
+        if "json_schema" in self._names.values():
+            require_extra("jsonschema", "onboard")  # before any answer is paid for
         if CODE_SCORER in self._names.values():
             self._scorers[CODE_SCORER] = PassesTests(sandbox=sandbox)
         self.__name__ = "the scorer of each question"

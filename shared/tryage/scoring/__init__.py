@@ -8,6 +8,9 @@ from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tryage.scoring.answers import GenerationMeasurer as GenerationMeasurer
+    from tryage.scoring.formats import final_answer as final_answer
+    from tryage.scoring.formats import json_schema as json_schema
+    from tryage.scoring.formats import regular_expression as regular_expression
     from tryage.scoring.losses import CausalLM as CausalLM
     from tryage.scoring.losses import MaskedLM as MaskedLM
     from tryage.scoring.losses import Seq2SeqLM as Seq2SeqLM
@@ -50,9 +53,12 @@ _MODULES = {
     "Scorer": "tryage.scoring.scorers",
     "Seq2SeqLM": "tryage.scoring.losses",
     "exact_match": "tryage.scoring.scorers",
+    "final_answer": "tryage.scoring.formats",
     "format_choices": "tryage.scoring.scorers",
+    "json_schema": "tryage.scoring.formats",
     "multiple_choice": "tryage.scoring.scorers",
     "numeric": "tryage.scoring.scorers",
+    "regular_expression": "tryage.scoring.formats",
     "score": "tryage.scoring.run",
     "with_measurements": "tryage.scoring.qtable",
 }
