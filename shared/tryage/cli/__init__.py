@@ -8,7 +8,19 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import cotrain, experts, hub, models, onboard, plot, report, route, score, train
+from tryage.cli import (
+    cotrain,
+    experts,
+    hub,
+    models,
+    onboard,
+    plot,
+    report,
+    route,
+    score,
+    traffic,
+    train,
+)
 from tryage.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_EXPERT
 from tryage.cli.outputs import describe_os_error
 from tryage.cli.terminal import echo_error, one_line_messages
@@ -95,3 +107,4 @@ for command in (
 app.add_typer(hub.app, name="hub")
 app.add_typer(models.app, name="models")
 app.add_typer(plot.app, name="plot")
+app.add_typer(traffic.app, name="traffic")

@@ -32,6 +32,12 @@ def last_sequence(connection: sa.Connection) -> int:
     )
 
 
+def has_decision(connection: sa.Connection, decision_id: str) -> bool:
+    """Tell whether a decision is in the log."""
+    query = sa.select(DECISIONS.c.id).where(DECISIONS.c.id == decision_id)
+    return connection.execute(query).first() is not None
+
+
 def feedback_after(connection: sa.Connection, sequence: int, limit: int) -> list[LoggedFeedback]:
     """Return the first feedback with a higher number, with its decisions, in order."""
     columns = [column.label(_PREFIX + column.name) for column in DECISIONS.columns]
@@ -62,6 +68,27 @@ def sequence_at(connection: sa.Connection, time: float) -> int:
     ]
     found = [int(number) for number in later if number is not None]
     return min(found) - 1 if found else last_sequence(connection)
+
+
+def count_rows(connection: sa.Connection) -> dict[str, Any]:
+    """Return how much the log holds: rows by kind, and the times of the first and last decision."""
+    tables = {
+        "decisions": DECISIONS,
+        "outcomes": OUTCOMES,
+        "feedback": FEEDBACK,
+        "events": EVENTS,
+        "snapshots": SNAPSHOTS,
+    }
+    counts: dict[str, Any] = {
+        name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        for name, table in tables.items()
+    }
+    pending = sa.select(sa.func.count()).where(FEEDBACK.c.sequence.is_(None))
+    first, last = sa.func.min(DECISIONS.c.time), sa.func.max(DECISIONS.c.time)
+    counts["pending_feedback"] = connection.execute(pending).scalar_one()
+    counts["first"], counts["last"] = connection.execute(sa.select(first, last)).one()
+    counts["last_sequence"] = last_sequence(connection)
+    return counts
 
 
 def latest_snapshot(

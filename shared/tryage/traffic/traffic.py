@@ -8,11 +8,13 @@ import time as clock
 import weakref
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from tryage.core.validation import check_bools, check_number, require_extra
 from tryage.errors import InputError
+from tryage.files import replace_file
 from tryage.perception.locks import ForkSafeLock
 from tryage.traffic.records import (
     DecisionRecord,
@@ -278,6 +280,77 @@ class Traffic:
             if len(page) < _PAGE:
                 return
             after = page[-1][0].time, page[-1][0].id
+
+    def has_decision(self, decision_id: str) -> bool:
+        """Tell whether a decision is in the log.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        with self._database.read() as connection:
+            return reads.has_decision(connection, decision_id)
+
+    def counts(self) -> dict[str, Any]:
+        """Return how many records of each kind the log holds, and when its decisions were made.
+
+        "pending_feedback" counts feedback whose decision is not there. "first" and "last" are
+        the times of decisions, in seconds since 1970 (UTC); None for an empty log.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        self._writer.flush(_FLUSH_TIMEOUT)
+        with self._database.read() as connection:
+            return reads.count_rows(connection)
+
+    def prune(self, days: float, *, key: str | None = None) -> dict[str, int]:
+        """Delete what is older than so many days, and return how many records of each kind.
+
+        With a `key`, only decisions of that thread or user, and what came of them; 0 days mean all
+        of them. What was learned from deleted feedback stays in the last snapshot of each router;
+        `undo` and `learned_since` do not reach further back than the log.
+
+        Raises:
+            InputError: the days are not a number of 0 or more.
+            TrafficError: the store fails; what was deleted before stays deleted.
+        """
+        from tryage.traffic.pruning import prune
+
+        cutoff = clock.time() - 86_400 * check_number("days", days)
+        self._writer.flush(_FLUSH_TIMEOUT)
+        return dict(prune(self._database, cutoff, key))
+
+    def export(self, path: str | Path, *, key: str | None = None) -> int:
+        """Write all decisions with what came of them as JSON lines, and return their number.
+
+        With a `key`, only those of that thread or user; without one, events are added.
+
+        Raises:
+            TrafficError: the store fails; a file that was there stays as it was.
+        """
+        from tryage.traffic.export import to_json_lines
+
+        n_decisions = 0
+        with (
+            replace_file(Path(path)) as partial_path,
+            partial_path.open("w", encoding="utf-8") as file,
+        ):
+            for line in to_json_lines(
+                self.decisions(key=key), self._events() if key is None else ()
+            ):
+                file.write(line + "\n")
+                n_decisions += line.startswith('{"decision"')
+        return n_decisions
+
+    def _events(self) -> Iterator[Event]:
+        last = 0
+        while page := self.events_after(last):
+            yield from page
+            last = page[-1].sequence
 
     def call_every(self, seconds: float, function: Callable[[], object]) -> Callable[[], None]:
         """Call a function from the background thread in intervals; return what ends that.

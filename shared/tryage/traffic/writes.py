@@ -70,12 +70,6 @@ def insert_feedback(connection: sa.Connection, row: Row) -> bool:
     return connection.execute(insert, row, execution_options=options).rowcount > 0
 
 
-def has_decision(connection: sa.Connection, decision_id: str) -> bool:
-    """Tell whether a decision is in the log."""
-    query = sa.select(DECISIONS.c.id).where(DECISIONS.c.id == decision_id)
-    return connection.execute(query).first() is not None
-
-
 def has_numberable_feedback(connection: sa.Connection) -> bool:
     """Tell whether feedback without a number could get one: its decision is there."""
     return connection.execute(_ANY_NUMBERABLE).first() is not None
