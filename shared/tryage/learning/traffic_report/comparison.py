@@ -88,7 +88,8 @@ def compare_routers(table: TrafficTable) -> tuple[Comparison, ...]:
     """Return the comparisons that the log allows: arms, shadows, and the frozen router."""
     comparisons = [_compare_arms(table, arm) for arm in _other_arms(table)]
     comparisons += [
-        _compare_choices(table, "shadow", name, choices) for name, choices in table.shadows.items()
+        _compare_choices(table, "shadow", name, table.shadows[:, i])
+        for i, name in enumerate(table.shadow_names)
     ]
     if (table.frozen != UNKNOWN).any():
         comparisons.append(
@@ -188,8 +189,9 @@ def _compare_choices(
 
 def _of_choices(values: Float64Array, choices: IndexArray) -> Float64Array:
     """Return each row's value of its choice, `(n,)`; NaN without a choice."""
-    found = values[np.arange(len(values)), choices]
-    return np.where(choices == UNKNOWN, np.nan, found)
+    has_column = (choices != UNKNOWN) & (choices < values.shape[1])
+    found = values[np.arange(len(values)), np.where(has_column, choices, 0)]
+    return np.where(has_column, found, np.nan)
 
 
 def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray) -> str | None:
@@ -197,7 +199,7 @@ def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray)
     if not rated.any():
         return "no answer has been rated"
     propensity = _of_choices(table.propensities, choices)[rated]
-    never = float((propensity <= 0).mean())
+    never = float((~(propensity > 0)).mean())
     if never > _MAX_NEVER_TRIED:
         return (
             f"{never:.0%} of its choices are never tried; switch exploration on, or split the "
