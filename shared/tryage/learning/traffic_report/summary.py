@@ -215,7 +215,7 @@ def make_report(
     Raises:
         InputError: there is no decision.
     """
-    table = read_table(rows, kind=kind)
+    table = read_table(rows, kind=kind, keep_records=False)
     rated = ~np.isnan(table.scores) & ~np.isnan(table.predicted)
     start, end = float(table.times[0]), float(table.times[-1])
     period = [event for event in events if start <= event.time <= end + _AFTERMATH]

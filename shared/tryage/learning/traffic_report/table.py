@@ -29,7 +29,7 @@ SIGNAL_KINDS = frozenset(LIKELIHOOD_RATIOS)
 UNKNOWN = -1
 
 _CHUNK_SIZE = 10_000  # rows that are in memory as objects at a time
-_MAX_EXPERTS = 256  # with columns in the tables of candidates; any further one has none
+_MAX_EXPERTS = 256  # with columns in the tables of candidates, if no records are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +37,17 @@ class TrafficTable:
     """Columns of `(n,)`; unknown numbers are NaN and unknown names are `UNKNOWN`.
 
     `chosen`, `served`, `frozen` and `best_singles` are positions in `experts`, and so are the
-    entries of `shadows`, `(n, n_shadows)`. `arms` are positions in `arm_names`. `clusters` has one
-    number for each thread or user, and one of its own for each decision without a key. `scores` are
-    the mean ratings, without the kinds in `SIGNAL_KINDS`; `signals` counts those. `predicted` is
-    the predicted loss of the chosen expert. `billed`, `best_single_costs` and `dearest_costs` are
+    entries of `shadow_choices`, `(n, n_shadows)`. `arms` are positions in `arm_names`. `clusters`
+    has one number for each thread or user, and one of its own for each decision without a key.
+    `scores` are the mean ratings, without the kinds in `SIGNAL_KINDS`; `signals` counts those.
+    `predicted` is the loss of the chosen expert. `billed`, `best_single_costs`, `dearest_costs` are
     in USD as the outcome says, `expected` as the router predicted. `losses`, `costs` and
     `propensities` are `(n, n_experts)`, of the candidates; the probability of any other expert is
-    0. Only the first 256 experts have columns. `ids`, `kinds` and `prompts` are of the records.
+    0. `ids`, `kinds` and `prompts` are of the records; the records themselves are there only if
+    they were kept.
     """
 
+    records: Sequence[DecisionRecord]
     experts: tuple[str, ...]
     arm_names: tuple[str, ...]
     shadow_names: tuple[str, ...]
@@ -58,7 +60,7 @@ class TrafficTable:
     chosen: IndexArray
     served: IndexArray
     frozen: IndexArray
-    shadows: IndexArray
+    shadow_choices: IndexArray
     arms: IndexArray
     clusters: IndexArray
     scores: Float64Array
@@ -81,29 +83,40 @@ class TrafficTable:
         return len(self.times)
 
     @property
+    def shadows(self) -> dict[str, IndexArray]:
+        """The choices of each shadow by its name, `(n,)` each."""
+        return {name: self.shadow_choices[:, i] for i, name in enumerate(self.shadow_names)}
+
+    @property
     def spending(self) -> Float64Array:
         """What each decision cost in USD: as billed, else as expected, NaN where neither is."""
         return np.where(np.isnan(self.billed), self.expected, self.billed)
 
 
-def read_table(rows: Iterable[TrafficRow], *, kind: str | None = None) -> TrafficTable:
-    """Return the rows as columns; a part of them is in memory as objects at a time.
+def read_table(
+    rows: Iterable[TrafficRow], *, kind: str | None = None, keep_records: bool = True
+) -> TrafficTable:
+    """Return the rows as columns.
 
     Args:
         rows: The decisions, in any order.
         kind: The only kind of feedback that counts as a rating; None for all but signals.
+        keep_records: Whether the table has the records, too. Without them a long log takes a third
+            of the memory, and only the first 256 experts have columns in the tables of candidates.
 
     Raises:
         InputError: there is no decision.
     """
-    reader = _Reader(kind)
+    reader = _Reader(kind, keep_records=keep_records)
     parts = [reader.read(chunk) for chunk in _chunks(rows)]
     if not parts:
         raise InputError("The log has no decision in this period; check --since and --until.")
     columns = {name: _join([part[name] for part in parts]) for name in parts[0]}
     columns["propensities"] = np.nan_to_num(columns["propensities"])
     order = columns["times"].argsort(kind="stable")
+    records = reader.records
     return TrafficTable(
+        records=[records[row] for row in order.tolist()] if keep_records else (),
         experts=tuple(reader.experts),
         arm_names=tuple(reader.arms),
         shadow_names=tuple(reader.shadows),
@@ -135,8 +148,9 @@ def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 class _Reader:
     """Reads rows into columns, and gives every name that it finds a number."""
 
-    def __init__(self, kind: str | None) -> None:
-        self._kind = kind
+    def __init__(self, kind: str | None, *, keep_records: bool) -> None:
+        self._kind, self._keep_records = kind, keep_records
+        self.records: list[DecisionRecord] = []
         self.experts: dict[str, int] = {}
         self.arms: dict[str, int] = {}
         self.shadows: dict[str, int] = {}
@@ -148,13 +162,14 @@ class _Reader:
         """Return the columns of some rows, by the names of the fields of a table."""
         records = [record for record, _, _ in rows]
         outcomes = [outcome for _, outcome, _ in rows]
+        self.records += records if self._keep_records else ()
         for _, _, given in rows:
             self._count(given)
         named = {
             "chosen": self._numbers(self.experts, [one.chosen for one in records]),
             "served": self._numbers(self.experts, [_served_by(*row) for row in rows]),
             "frozen": self._numbers(self.experts, [one.frozen_choice for one in records]),
-            "shadows": self._shadow_choices(records),
+            "shadow_choices": self._shadow_choices(records),
             "best_singles": self._numbers(
                 self.experts, [None if one is None else one.best_single for one in outcomes]
             ),
@@ -198,14 +213,16 @@ class _Reader:
             self._numbers(self.experts, [record.shadow_choices.get(name) for record in records])
             for name in self.shadows
         ]
-        return np.array(columns, dtype=np.intp).reshape(len(columns), len(records)).T
+        table: IndexArray = np.array(columns, dtype=np.intp).reshape(len(columns), len(records)).T
+        return table
 
     def _candidates(
         self, records: Sequence[DecisionRecord]
     ) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Return losses, costs and propensities of the candidates, each `(n, n_experts)`."""
         found = [self._numbers(self.experts, record.candidates) for record in records]
-        shape = len(records), min(len(self.experts), _MAX_EXPERTS)
+        n_experts = len(self.experts)
+        shape = len(records), n_experts if self._keep_records else min(n_experts, _MAX_EXPERTS)
         losses, costs, propensities = (
             np.full(shape, np.nan),
             np.full(shape, np.nan),
@@ -217,7 +234,8 @@ class _Reader:
             costs[row, columns[usable]] = _floats(record.costs)[usable]
             if record.propensities:
                 propensities[row, columns[usable]] = np.array(record.propensities)[usable]
-            elif (place := self.experts[record.chosen]) < shape[1]:
+            place = self.experts[record.chosen]
+            if place < shape[1] and not propensities[row, place] > 0:  # it is no candidate
                 propensities[row, place] = record.propensity
         return losses, costs, propensities
 
