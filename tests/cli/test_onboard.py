@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tryage import Router
+from tryage.testing.hub.http import FakeResponse, LoopbackServer
 
 MODULE = """
 from tryage.scoring.replies import Answer
@@ -81,6 +82,46 @@ def test_a_model_that_fails_ends_the_command_with_code_1_and_its_reason(tryage, 
     assert done.exit_code == 1
     assert "refused cannot be measured" in done.stderr
     assert "refused" not in Router.from_pretrained("taught").library
+
+
+def test_a_string_is_asked_through_langchain_and_its_key_stays_in_the_environment(
+    tryage, saved, workplace, monkeypatch
+):
+    pytest.importorskip("langchain_openai")
+    monkeypatch.setenv("HOUSE_KEY", "sk-secret-0123456789")
+    server = Inference()
+    with LoopbackServer(server) as loopback:
+        (workplace / "models.toml").write_text(
+            f'[[models]]\nname = "house"\nmodel = "openai:gpt-x"\nbase_url = "{loopback.url}/v1"\n'
+            'api_key_env = "HOUSE_KEY"\ninput_price = 1.0\noutput_price = 2.0\n'
+        )
+        done = tryage(
+            *("onboard", "models.toml", "--router", saved, "--prompts", "mine.jsonl"),
+            *("--only-own", "--budget", "1", "--page", "page.md", "-o", "taught"),
+        )
+    assert done.exit_code == 0, done.stderr
+    assert server.keys == {"Bearer sk-secret-0123456789"}
+    assert "house" in Router.from_pretrained("taught").library
+    row = json.loads((workplace / "models.answers.jsonl").read_text().splitlines()[0])
+    assert row["cost"] == pytest.approx((7 * 1.0 + 3 * 2.0) / 1e6)
+    written = [path for path in workplace.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert not [path for path in written if b"sk-secret" in path.read_bytes()]
+    assert "sk-secret" not in done.stdout + done.stderr
+
+
+class Inference:
+    """A server of OpenAI's protocol that answers "yes"; `keys` are those it was given."""
+
+    def __init__(self):
+        self.keys = set()
+
+    def __call__(self, request):
+        self.keys.add(request.headers["Authorization"])
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        message = {"role": "assistant", "content": "yes"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        head = {"id": "1", "created": 1, "model": "gpt-x", "object": "chat.completion"}
+        return FakeResponse(200, json.dumps({**head, "choices": [choice], "usage": usage}).encode())
 
 
 @pytest.mark.parametrize(

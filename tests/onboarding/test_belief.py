@@ -28,7 +28,7 @@ def places(rng):
 def test_answers_one_by_one_give_the_posterior_of_all_at_once(rng, places):
     priors = [make_prior(rng), make_prior(rng)]
     answers = [(0, 0, 0.2), (0, 1, 0.9), (2, 0, 0.4), (3, 1, 0.1), (2, 1, 0.7)]
-    belief = AbilityBelief(priors, places)
+    belief = AbilityBelief(priors, places, correlation=0.0)
     for question, model, loss in answers:
         belief.update(question, {model: loss})
     # Bishop 2006, eq. 3.50-3.51, with the shared difficulty integrated out
@@ -92,3 +92,10 @@ def test_a_loss_that_is_no_number_is_refused_and_changes_nothing(rng, places):
     with pytest.raises(InputError, match="finite"):
         belief.update(0, {0: float("nan")})
     np.testing.assert_array_equal(belief.mean, before)
+
+
+def test_what_one_model_is_better_than_its_facts_tell_counts_a_part_for_the_others(rng, places):
+    prior = make_prior(rng)
+    belief = AbilityBelief([prior, prior], places, correlation=0.25)
+    np.testing.assert_allclose(belief.abilities_covariance[:K, K:], 0.25 * prior.covariance)
+    assert np.linalg.eigvalsh(belief.abilities_covariance).min() > 0

@@ -41,7 +41,7 @@ def test_the_page_tells_who_is_best_how_sure_at_what_price_and_speed():
 
 def test_the_page_says_why_a_ranking_is_not_settled():
     page = make_report(make_model("b", 0.8), is_settled=False, out_of_budget=True, regret=0.1)
-    assert "The budget is used up before the ranking is settled" in page.summary()
+    assert "The budget is used up, and the ranking is not settled" in page.summary()
     assert "up to 0.100" in page.summary()
 
 

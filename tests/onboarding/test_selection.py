@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from tryage.onboarding.belief import AbilityBelief, QuestionPlaces
-from tryage.onboarding.selection import TypicalChoices, choose_questions, expected_regret
+from tryage.onboarding.selection import (
+    TypicalChoices,
+    choose_questions,
+    expected_regret,
+    representative_order,
+)
 from tryage.perception.abilities import Gaussian, LogitLink
 
 LINK = LogitLink(intercept=-2.0, slope=4.0)  # the slope of a loss of one half is one
@@ -57,17 +62,36 @@ def test_the_question_in_the_direction_that_choices_depend_on_comes_first():
     belief = make_belief([[0.5, 0, 0], [0.5, 0, 0]], [[0.1, 0.3, 0.3]] * 2, questions)
     choices = make_choices([[1, 1, 0], [1, -1, 0]], 2)
     can_answer = np.ones((2, 2), bool)
-    assert choose_questions(belief, choices, can_answer, 2) == [1, 0]
+    assert choose_questions(belief, choices, can_answer, 2, ()) == [1, 0]
 
 
 def test_only_questions_that_someone_may_answer_are_chosen_and_each_once():
     belief = make_belief([[0.5], [0.5]], [[0.3], [0.3]], [[1.0]] * 4)
     can_answer = np.array([[1, 1], [0, 0], [1, 0], [0, 0]], bool)
-    chosen = choose_questions(belief, make_choices([[1.0]], 2), can_answer, 4)
+    chosen = choose_questions(belief, make_choices([[1.0]], 2), can_answer, 4, ())
     assert sorted(chosen) == [0, 2]
 
 
 def test_a_question_is_worth_more_if_two_close_models_answer_it_than_if_one_does():
     belief = make_belief([[0.5], [0.5]], [[0.3], [0.3]], [[1.0]] * 2)
     can_answer = np.array([[1, 0], [1, 1]], bool)
-    assert choose_questions(belief, make_choices([[1.0]], 2), can_answer, 1) == [1]
+    assert choose_questions(belief, make_choices([[1.0]], 2), can_answer, 1, ()) == [1]
+
+
+def test_three_of_five_questions_stand_for_all_and_the_others_tell_most():
+    positions = [[1.0, 0.0]] * 8 + [[1.0, 3.0], [1.0, -3.0]]
+    belief = make_belief([[0.5, 0.0]] * 2, [[0.01, 0.3]] * 2, positions)
+    choices = make_choices([[1, 1], [1, -1]], 2)
+    can_answer = np.ones((10, 2), bool)
+    can_answer[7] = False
+    chosen = choose_questions(belief, choices, can_answer, 5, [7, 6, 5, 4, 3])
+    assert chosen[:3] == [6, 5, 4]
+    assert set(chosen[3:]) == {8, 9}
+
+
+def test_the_representative_order_takes_each_kind_in_turn():
+    kinds = ["a"] * 6 + ["b"] * 2 + [None]
+    order = representative_order(kinds)
+    assert sorted(order) == list(range(9))
+    assert {kinds[i] for i in order[:3]} == {"a", "b", None}
+    assert order == representative_order(kinds)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tryage.perception.abilities import LogGapLink, LogitLink, log_compress
+from tryage.perception.abilities import LEVEL_STD, LogGapLink, LogitLink, log_compress
 
 LOGIT = LogitLink(-1.0, 3.0)
 LOG_GAP = LogGapLink(
@@ -113,3 +113,29 @@ def test_the_losses_of_scored_answers_are_in_the_unit_interval_and_others_as_the
     assert LogitLink().loss_range == (0.0, 1.0)
     assert LOG_GAP.loss_range is None
     assert dataclasses.replace(LOG_GAP, loss_range=(0.0, 9.0)).loss_range == (0.0, 9.0)
+
+
+# The level of one expert
+
+
+def test_the_level_shift_brings_the_mean_of_predictions_to_that_of_many_losses():
+    link = LogitLink(intercept=-2.5, slope=5.0)
+    y = np.full(2000, 0.1)  # predicted .119, measured .1
+    losses = (np.arange(2000) % 10 == 0).astype(float)
+    shifted = link.losses(y + link.level_shift(y, losses, noise=0.1), y)
+    assert shifted.mean() == pytest.approx(0.1, abs=0.004)
+
+
+def test_the_level_shift_is_the_mode_of_its_posterior():
+    # where the gradient of the squared error over the noise equals that of the normal prior
+    link, y, losses = LogitLink(-2.5, 5.0), np.array([0.2, 0.4, 0.3]), np.array([1.0, 0.0, 1.0])
+    shift = link.level_shift(y, losses, noise=0.2)
+    p = link.losses(y + shift, y)
+    gradient = (5 * p * (1 - p) * (losses - p)).sum() / 0.2
+    assert gradient == pytest.approx(shift / LEVEL_STD**2, rel=1e-3, abs=1e-6)
+
+
+def test_one_loss_hardly_shifts_the_level_and_none_does_not():
+    link = LogitLink(-2.5, 5.0)
+    assert abs(link.level_shift(np.array([0.5]), np.array([1.0]), noise=0.2)) < 0.01
+    assert link.level_shift(np.zeros(0), np.zeros(0), noise=0.2) == 0.0

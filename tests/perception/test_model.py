@@ -152,6 +152,20 @@ def test_an_aptitude_test_returns_a_larger_perception_and_leaves_the_old_one_as_
     assert np.isnan(prediction.output_tokens[:, 5]).all()
 
 
+def test_onboarding_brings_the_mean_of_the_predictions_nearer_to_that_of_the_losses(learned):
+    rng = np.random.default_rng(0)
+    prompts = [f"{topic} word{i}" for i in range(40) for topic in ("sum", "law", "code", "poem")]
+    losses = (rng.random(len(prompts)) < 0.04).astype(float)
+    expert, positions = Expert("strong"), learned.latent_positions(prompts)
+    line = learned.ability(expert).posterior(positions, losses, learned.abilities.noise)
+    taught = learned.onboard(expert, dict(zip(prompts, losses.tolist(), strict=True)))
+    errors = []
+    for mean in (line.mean, taught.abilities.means[5]):
+        y = (positions @ mean)[:, None]
+        errors.append(abs(float(learned.link.losses(y, y).mean() - losses.mean())))
+    assert errors[1] < 0.85 * errors[0]
+
+
 def test_onboarding_a_known_expert_updates_it(learned):
     larger = learned.onboard(Expert("poet"), {f"code word{i}": 0.0 for i in range(20)})
     assert larger.experts == learned.experts

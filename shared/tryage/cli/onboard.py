@@ -142,8 +142,12 @@ def _finish(router: Router, report: OnboardingReport, output: Path, page: Path |
     for reason in report.failed.values():
         echo(reason, err=True)
     echo(f"Saved to {output}. Try it: tryage route 'your prompt' --router {output}")
-    if report.failed or not report.is_settled:
+    if report.out_of_budget:
+        echo("The same command with a larger budget resumes.", err=True)
+    if report.failed or report.out_of_budget:
         raise typer.Exit(EXIT_UNFINISHED)
+    if not report.is_settled:
+        echo("The same command with a larger --max-prompts goes on.", err=True)
 
 
 def read_candidates(path: Path) -> list[Candidate]:

@@ -14,7 +14,7 @@ from tryage.checkpoint import graceful_interrupt
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import MeasurementError
 from tryage.onboarding.journal import AnswerRecord
-from tryage.onboarding.selection import choose_questions, expected_regret
+from tryage.onboarding.selection import choose_questions, expected_regret, representative_order
 from tryage.scoring.answers import GenerationMeasurer
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class AptitudeTest:
         self._journal, self._budget = journal, budget
         shape = (len(questions.prompts), len(candidates))
         self._is_open = np.ones(shape, np.bool_)  # neither answered nor failed
+        self._order = representative_order([one.category for one in questions.prompts])
         self._n_answers = np.zeros(len(candidates), np.intp)
         self._n_failures = np.zeros(len(candidates), np.intp)  # in a row
         self._outcome = AptitudeTestOutcome()
@@ -160,7 +161,7 @@ class AptitudeTest:
         is_asked &= self._n_answers < self._config.max_prompts
         can_answer = self._is_open & is_asked
         n = min(self._config.batch_size, self._config.max_prompts)
-        questions = choose_questions(self._belief, self._choices, can_answer, n)
+        questions = choose_questions(self._belief, self._choices, can_answer, n, self._order)
         return self._within_budget(questions, can_answer)
 
     def _can_be_asked(self) -> BoolArray:

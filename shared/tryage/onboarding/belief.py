@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tryage.core.arrays import Float64Array
+    from tryage.perception.abilities import Link
 
 SHARED_NOISE = 0.45
 """The share of the noise of a loss that all models have in common on a question.
@@ -32,6 +33,10 @@ SHARED_NOISE = 0.45
 Measured on seven outcome sets by the residuals of known models: 0.28 to 0.54, mean 0.39, of a
 difficulty that is the same for all, and half in all (`benchmarks/onboarding.py --noise`).
 """
+
+
+PRIOR_CORRELATION = 0.25
+"""How far the errors of what facts tell of models agree, because all are judged on one set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +73,35 @@ class AbilityBelief:
     Args:
         priors: The belief about each model before the test.
         places: The questions.
+        correlation: How far the errors of the priors agree between models.
     """
 
-    def __init__(self, priors: Sequence[Gaussian], places: QuestionPlaces) -> None:
+    def __init__(
+        self,
+        priors: Sequence[Gaussian],
+        places: QuestionPlaces,
+        correlation: float = PRIOR_CORRELATION,
+    ) -> None:
         self.places = places
         self.n_models, self.size = len(priors), places.positions.shape[1]
         self.mean = np.concatenate([np.asarray(one.mean, np.float64) for one in priors])
         self.covariance = np.zeros((len(self.mean), len(self.mean)))
+        roots = [_square_root(np.asarray(one.covariance, np.float64)) for one in priors]
         for m, prior in enumerate(priors):
+            for other in range(m):
+                cross = correlation * roots[m] @ roots[other].T
+                self.covariance[self._block(m), self._block(other)] = cross
+                self.covariance[self._block(other), self._block(m)] = cross.T
             self.covariance[self._block(m), self._block(m)] = prior.covariance
         self._rows: dict[int, int] = {}  # question -> row of its difficulty in the state
+        self._answers: list[tuple[int, int, float]] = []  # question, model and loss
 
     def copy(self) -> AbilityBelief:
         """Return a belief that changes apart from this one."""
         other = copy.copy(self)
         other.mean, other.covariance = self.mean.copy(), self.covariance.copy()
         other._rows = dict(self._rows)  # noqa: SLF001 - the same class
+        other._answers = list(self._answers)  # noqa: SLF001 - the same class
         return other
 
     @property
@@ -102,6 +120,19 @@ class AbilityBelief:
         n = self.n_models * self.size
         return self.covariance[:n, :n]
 
+    def answers(self, model: int) -> tuple[Float64Array, Float64Array]:
+        """Return the positions `(n, k)` of the questions that a model answered, and its losses."""
+        own = [(question, loss) for question, other, loss in self._answers if other == model]
+        rows = np.array([question for question, _ in own], np.intp)
+        return self.places.positions[rows], np.array([loss for _, loss in own], np.float64)
+
+    def calibrated_ability(self, model: int, link: Link) -> Gaussian:
+        """Return the belief about one model, with the level that its answers have on average."""
+        ability, (positions, losses) = self.ability(model), self.answers(model)
+        noise = float((self.places.shared + self.places.own).mean())
+        ability.mean[0] += link.level_shift(positions @ ability.mean, losses, noise)
+        return ability
+
     def update(self, question: int, losses: Mapping[int, float]) -> None:
         """Learn from the losses of some models, by their positions, on one question.
 
@@ -113,6 +144,7 @@ class AbilityBelief:
             raise InputError(f"losses {values.tolist()} on a question; expected finite numbers")
         expected, gain_rows, cross = self._innovation(question, list(losses))
         self.mean += gain_rows.T @ (values - expected)
+        self._answers += [(question, model, float(loss)) for model, loss in losses.items()]
         self.covariance -= gain_rows.T @ cross
 
     def shrink(self, question: int, models: Sequence[int]) -> None:
@@ -147,3 +179,9 @@ class AbilityBelief:
 
     def _block(self, model: int) -> slice:
         return slice(model * self.size, (model + 1) * self.size)
+
+
+def _square_root(covariance: Float64Array) -> Float64Array:
+    """Return the symmetric root of a covariance `(k, k)`."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

@@ -123,7 +123,9 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
     )
     for i in tested:
         expert = with_measured_facts(candidates[i].expert, records.records)
-        new_perception = new_perception.with_ability(expert.name, belief.ability(i))
+        new_perception = new_perception.with_ability(
+            expert.name, belief.calibrated_ability(i, learned.link)
+        )
         new_library = new_library.with_expert(expert)
     report = make_report(candidates, asked.prompts, records.records, belief, choices, outcome)
     return OnboardingResult(new_perception, new_library, report)

@@ -105,7 +105,7 @@ class OnboardingReport:
     def summary(self) -> str:
         """Return in a few sentences what was found, and how sure it is."""
         n = sum(one.n_answers for one in self.models)
-        text = f"{len(self.models)} models gave {n:,} answers for ${self.spent:.2f}. "
+        text = f"{len(self.models)} models gave {n:,} answers for ${_format_usd(self.spent)}. "
         if self.models:
             best = self.models[0]
             text += (
@@ -119,10 +119,12 @@ class OnboardingReport:
                 "The ranking is settled: choices among them lose at most "
                 f"{self.regret:.3f} of a right answer to the best ones."
             )
-        reason = "The budget is used up" if self.out_of_budget else "The questions are used up"
+        reason = (
+            "The budget is used up" if self.out_of_budget else "No model may get more questions"
+        )
         return text + (
-            f"{reason} before the ranking is settled: choices may lose up to {self.regret:.3f} of "
-            "a right answer to the best ones."
+            f"{reason}, and the ranking is not settled: choices may lose up to "
+            f"{self.regret:.3f} of a right answer to the best ones."
         )
 
     def _names(self) -> list[str]:
@@ -267,6 +269,10 @@ def _overview_row(one: ModelReport) -> list[str]:
         _format(one.latency, 1.0, ".1f"),
         _format(one.output_tokens, 1.0, ".0f"),
     ]
+
+
+def _format_usd(usd: float) -> str:
+    return f"{usd:.2f}" if usd >= 0.1 or not usd else f"{usd:.2g}"
 
 
 def _format(value: float | None, factor: float, spec: str) -> str:

@@ -6,6 +6,9 @@ mean `d` and standard deviation `s`, `f(u) = phi(u) + u Phi(u)` (the knowledge g
 Powell and Dayanik, 2009). It falls with the variance at the rate `phi(d / s) / (2 s)`. So the next
 question is the one whose answers lower the variances of all differences most, each weighted by
 that rate: a model is asked where it competes.
+
+A linear model learns most from the ends of its space, where it is least right. So a part of each
+batch are the next questions of a fixed random order, which stand for all.
 """
 
 from __future__ import annotations
@@ -16,11 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tryage.core.arrays import BoolArray, Float64Array, IndexArray
     from tryage.onboarding.belief import AbilityBelief
     from tryage.perception.abilities import Link
 
 N_SAMPLES = 400  # of the abilities; the share of 5% is then known to 1%
+
+REPRESENTATIVE_SHARE = 0.6  # of the questions of a batch
 
 _SEED = 0  # the same belief has the same samples, so that a resumed test goes on as it was
 
@@ -103,15 +110,21 @@ def choose_questions(
     choices: TypicalChoices,
     can_answer: BoolArray,
     n: int,
+    order: Sequence[int],
 ) -> list[int]:
-    """Return the `n` questions whose answers lower the expected regret most, the best first.
+    """Return the next `n` questions: the first ones of an `order`, then the most informative ones.
 
-    All models that may answer a question `(n_questions, n_models)` are asked it: what is hard
-    about it for all of them then does not count.
+    `REPRESENTATIVE_SHARE` of them come from the order of all questions; the others lower the
+    expected regret most. All models that may answer a question `(n_questions, n_models)` are asked
+    it: what is hard about it for all of them then does not count.
     """
     importance, planned = _importance(belief, choices), belief.copy()
     is_open: BoolArray = np.asarray(can_answer.any(axis=1))
-    chosen: list[int] = []
+    n_representative = round(REPRESENTATIVE_SHARE * n)
+    chosen = [question for question in order if is_open[question]][:n_representative]
+    for question in chosen:
+        is_open[question] = False
+        planned.shrink(question, np.flatnonzero(can_answer[question]).tolist())
     while len(chosen) < n and is_open.any():
         candidates = np.flatnonzero(is_open)
         gains = _gains(planned, importance, candidates, can_answer[candidates])
@@ -120,6 +133,17 @@ def choose_questions(
         is_open[best] = False
         planned.shrink(best, np.flatnonzero(can_answer[best]).tolist())
     return chosen
+
+
+def representative_order(kinds: Sequence[str | None]) -> list[int]:
+    """Return the positions of questions of some `kinds` in random order, each kind in turn."""
+    rng = np.random.default_rng(_SEED)
+    shuffled = rng.permutation(len(kinds)).tolist()
+    rank: dict[str | None, int] = {}
+    turns = {}
+    for i in shuffled:
+        turns[i] = rank[kinds[i]] = rank.get(kinds[i], -1) + 1
+    return sorted(shuffled, key=turns.__getitem__)  # stable: random within a turn
 
 
 def _importance(belief: AbilityBelief, choices: TypicalChoices) -> Float64Array:

@@ -260,14 +260,18 @@ class LearnedPerception(Perception):
         """
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
-        ability = self._update_ability(
-            self.ability(expert),
-            self.latent_positions(list(losses)),
-            list(losses.values()),
-        )
+        positions = self.latent_positions(list(losses))
+        ability = self._update_ability(self.ability(expert), positions, list(losses.values()))
+        ability = self.with_level(ability, positions, np.array(list(losses.values()), np.float64))
         return self.with_ability(expert.name, ability).replace(
             second_stage=self.second_stage and self.second_stage.onboard(expert, losses)
         )
+
+    def with_level(self, ability: Gaussian, positions: FloatArray, losses: FloatArray) -> Gaussian:
+        """Return an ability whose predictions have the mean of its losses `(n,)` at positions."""
+        y, mean = positions @ ability.mean, ability.mean.copy()
+        mean[0] += self.link.level_shift(y, losses, self.abilities.noise)
+        return Gaussian(mean, ability.covariance)
 
     def with_ability(self, name: str, ability: Gaussian) -> LearnedPerception:
         """Return a perception with this belief about an expert, which may be new; others stay."""
