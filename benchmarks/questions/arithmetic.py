@@ -25,6 +25,7 @@ def make_items() -> Iterator[dict[str, Any]]:
                 "scorer": "numeric",
                 "prompt": prompt,
                 "answer": str(answer),
+                "also": [f"{answer}%"] if template is _change else [],
                 "computed": True,
                 "origin": "arithmetic.py",
             }

@@ -105,6 +105,7 @@ def _row(language: str, size: int, number: int, short: bool = False) -> tuple[st
     clues = _without_needless(clues, every_order)
     place = chance.randrange(1, size + 1)
     right = next(name for name, position in truth.items() if position == place)
+    clues = [clue[0].upper() + clue[1:] if i == 0 else clue for i, clue in enumerate(clues)]
     between, after = LISTS.get(language, (", ", "; "))
     text = chance.choice(FRAMES[language]).format(
         k=size, names=between.join(names), clues=after.join(clues), list="\n- ".join(clues), n=place

@@ -37,6 +37,7 @@ def main() -> None:
     """Make every question, check it, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--unread", action="store_true", help="print the prompts to read again")
+    parser.add_argument("--check", action="store_true", help="only compare with the file")
     arguments = parser.parse_args()
     rows = make_rows()
     unread = check_second_reading(rows)
@@ -46,7 +47,12 @@ def main() -> None:
         return
     if unread:
         raise SystemExit(f"{len(unread)} answers were not checked a second time; see --unread.")
-    write(rows)
+    data = compress(rows)
+    if arguments.check:
+        if gzip.decompress(OUTPUT.read_bytes()) != gzip.decompress(data):
+            raise SystemExit(f"{OUTPUT.name} is not what its sources make: run this script.")
+        return
+    OUTPUT.write_bytes(data)
     for field in ("kind", "level", "language", "scorer"):
         print(field, dict(Counter(row[field] for row in rows)))
     print(f"{len(rows)} questions, {OUTPUT.stat().st_size / 1000:.0f} kB")
@@ -114,10 +120,10 @@ def check_second_reading(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in needed if row["id"] not in second]
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Write the rows; equal rows give equal bytes."""
+def compress(rows: list[dict[str, Any]]) -> bytes:
+    """Return the file; equal rows give equal bytes."""
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    OUTPUT.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    return gzip.compress(lines.encode(), mtime=0)
 
 
 if __name__ == "__main__":

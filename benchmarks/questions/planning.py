@@ -46,11 +46,11 @@ NAMES = {
 
 ITEMS = {
     "en": ("tent", "stove", "lamp", "boots", "rope", "map", "filter", "knife", "radio"),
-    "de": ("Zelt", "Kocher", "Lampe", "Stiefel", "Seil", "Karte"),
-    "fr": ("tente", "réchaud", "lampe", "bottes", "corde", "carte"),
-    "es": ("tienda", "hornillo", "linterna", "botas", "cuerda", "mapa"),
-    "zh": ("帐篷", "炉子", "手电", "靴子", "绳子", "地图"),
-    "ru": ("палатка", "горелка", "фонарь", "ботинки", "верёвка", "карта"),
+    "de": ("Zelt", "Kocher", "Lampe", "Stiefel", "Seil", "Karte", "Filter", "Messer"),
+    "fr": ("tente", "réchaud", "lampe", "bottes", "corde", "carte", "filtre", "couteau"),
+    "es": ("tienda", "hornillo", "linterna", "botas", "cuerda", "mapa", "filtro", "navaja"),
+    "zh": ("帐篷", "炉子", "手电", "靴子", "绳子", "地图", "水壶", "刀"),
+    "ru": ("палатка", "горелка", "фонарь", "ботинки", "верёвка", "карта", "фильтр", "нож"),
 }
 
 
@@ -63,7 +63,7 @@ def make_items() -> Iterator[dict[str, Any]]:
     for language in ("de", "fr", "es", "zh", "ru"):
         yield _item(language, "easy", "final_answer", *_slot(language, 2, 2, 0))
         yield _item(language, "middle", "final_answer", *_slot(language, 3, 4, 1))
-        yield _item(language, "hard", "numeric", *_budget(language, 6, 0))
+        yield _item(language, "hard", "numeric", *_budget(language, 8, 0))
     for number, (level, tasks, workers) in enumerate((("middle", 5, 9), ("middle", 6, 9), ("hard", 7, 2), ("hard", 7, 2), ("hard", 8, 2))):  # fmt: skip
         yield _item("en", level, "numeric", *_schedule(tasks, workers, number))
     for number, (level, size) in enumerate((("easy", 5), ("middle", 6), ("hard", 8), ("hard", 9))):

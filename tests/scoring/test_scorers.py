@@ -117,3 +117,53 @@ def test_a_score_outside_its_range_is_rejected(given):
 def test_a_bool_and_a_score_result_are_scores():
     assert ScoreResult.from_value(True) == ScoreResult(1.0)
     assert ScoreResult.from_value(ScoreResult(0.5, 0.01)) == ScoreResult(0.5, 0.01)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Die richtige Antwort ist B.",
+        "Antwort: \u201eB\u201c",
+        "La réponse est la **B**, car A est fausse.",
+        "La respuesta correcta es la B",
+        "Правильный ответ: B",
+        "Ответ \u2014 \u0412.",  # the Cyrillic letter that looks like B
+        "答案是B。",
+        "答案\uff1aB",
+        "选B",
+    ],
+)
+def test_the_announced_letter_is_read_in_six_languages(answer):
+    prompt = Prompt("?", references=("B",), choices=("one", "two", "three"))
+    assert multiple_choice(prompt, answer) == 1
+    assert multiple_choice(Prompt("?", ("A",), prompt.choices), answer) == 0
+
+
+@pytest.mark.parametrize("answer", ["Antwort: Bald", "Ответ: Вот", "Die Antwort ist Berlin"])
+def test_the_first_letter_of_a_word_is_no_choice(answer):
+    prompt = Prompt("?", references=("B",), choices=("one", "two", "three"))
+    assert multiple_choice(prompt, answer) == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "答案是42。",
+        "一共42个",
+        "Antwort: 42 (also 40 + 2)",
+        "Ответ: 42 руб.",
+        "La réponse est 42.",
+    ],
+)
+def test_numbers_are_read_in_other_languages(answer):
+    assert numeric(Prompt("?", references=("42",)), answer) == 1
+
+
+def test_a_fraction_in_latex_is_a_number():
+    assert numeric(Prompt("?", references=("3/4",)), r"So it is $\dfrac{3}{4}$.") == 1
+
+
+def test_the_text_of_a_choice_is_read_only_as_whole_words():
+    prompt = Prompt("?", references=("no",), choices=("yes", "no"))
+    assert multiple_choice(prompt, "I do not know.") == 0
+    assert multiple_choice(prompt, "No, it does not.") == 1

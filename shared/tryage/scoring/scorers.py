@@ -363,10 +363,17 @@ def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
     text = _normalize(answer)
     texts = [_normalize(choice) for choice in choices]
     exact_matches = [i for i, choice in enumerate(texts) if choice == text]
-    contained_choices = [i for i, choice in enumerate(texts) if choice in text]
+    contained_choices = [i for i, choice in enumerate(texts) if _holds_words(text, choice)]
     if exact_matches or len(contained_choices) == 1:
         return (exact_matches or contained_choices)[0]
     return None
+
+
+def _holds_words(text: str, words: str) -> bool:
+    """Return whether words are in a text, not as a part of longer words."""
+    return bool(words) and bool(
+        re.search(rf"(?<![\d{_WORD}]){re.escape(words)}(?![\d{_WORD}])", text)
+    )
 
 
 def _final_number(text: str) -> float | None:
