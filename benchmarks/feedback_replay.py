@@ -14,8 +14,8 @@ that is chosen most fails always, until it has less than 2% of the last 100 requ
 more; then it is well. Its own answers are counted until it is left, and until it looks best on nine
 tenths of the tested prompts on which it did before. It never does if another one is better.
 
-With `--bad-luck` only this is printed: the expert that looks best on most prompts fails ten times
-by chance; which share of the last 500 of 2,000 requests does it get, and what did they lose?
+With `--bad-luck` only this is printed: the best single expert fails ten times by chance. Which
+share of 2,000 requests does it get, and what do they lose?
 """
 
 from __future__ import annotations
@@ -250,21 +250,19 @@ def paced(
     }
 
 
-def bad_luck(scene: Scene, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Return the share of the unlucky expert before and at the end, and the loss at the end."""
+def bad_luck(scene: Scene, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the share of the unlucky expert in the requests, and what they lost."""
     requests, _ = draw(scene, seed)
+    unlucky = int(scene.losses[requests].mean(axis=0).argmin())
     every, found = policies(scene, seed), {}
-    for name in ("observe (before)", "Tryage, no exploration", "Tryage"):
+    for name in FORGETTING:
         policy = every[name]
-        looks_best = policy.greedy(requests)
-        unlucky = int(np.bincount(looks_best).argmax())
-        for i in requests[looks_best == unlucky][:10].tolist():
+        for i in requests[:10].tolist():
             policy.probabilities(i)
             policy.update(i, unlucky, 1.0)
-        choices = np.array(serve(policy, requests, scene.losses, seed))[-500:]
-        loss = float(scene.losses[requests[-500:], choices].mean())
-        before = float((looks_best == unlucky).mean())
-        found[name] = (before, float((choices == unlucky).mean()), loss)
+        choices = np.array(serve(policy, requests, scene.losses, seed))
+        loss = float(scene.losses[requests, choices].mean())
+        found[name] = (float((choices == unlucky).mean()), loss)
     return found
 
 

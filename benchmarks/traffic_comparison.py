@@ -26,10 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import load
 
-from tryage.learning.traffic_report.comparison import (
-    doubly_robust_differences,
-    effective_corrections,
-)
+from tryage.learning.evaluation.off_policy import LoggedChoices, doubly_robust
+from tryage.learning.traffic_report.comparison import effective_corrections
 from tryage.learning.traffic_report.intervals import (
     MIN_CLUSTERS,
     anytime_factor,
@@ -153,17 +151,22 @@ def shadow_experiment(replay: Replay, rng: np.random.Generator) -> list[Estimate
     propensity = EXPLORED / n_experts + (1 - EXPLORED) * (chosen == greedy)
     ratings = (rng.random(N_REQUESTS) < replay.scores[prompts, chosen]).astype(float)
     matched = chosen == replay.best
-    differences = doubly_robust_differences(
-        ratings,
-        replay.predicted[prompts, chosen],
-        replay.predicted[prompts, replay.best],
-        np.where(matched, propensity, 0.0),
-    )
+    all_propensities = np.full((N_REQUESTS, n_experts), EXPLORED / n_experts)
+    all_propensities[np.arange(N_REQUESTS), greedy] += 1 - EXPLORED
+    target = np.zeros((N_REQUESTS, n_experts))
+    target[:, replay.best] = 1.0
 
     def look(n: int) -> Estimate | None:
         if effective_corrections(propensity[:n][matched[:n]]) < MIN_CLUSTERS:
             return None
-        return paired_difference(differences[:n], threads[:n])
+        log = LoggedChoices(
+            all_propensities[:n],
+            replay.predicted[prompts[:n]],
+            chosen[:n],
+            ratings[:n],
+            threads[:n],
+        )
+        return paired_difference(doubly_robust(log, target[:n]) - log.scores, threads[:n])
 
     return [look(n) for n in looks()]
 

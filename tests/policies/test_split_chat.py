@@ -83,13 +83,24 @@ async def test_an_llm_of_llamaindex_takes_both(split, shadow, llms, read_log):
     assert answers[1].additional_kwargs["tryage"]["model"] == "large"
 
 
-def test_a_selector_and_a_runnable_router_take_both(split, shadow, read_log):
+def test_a_runnable_router_takes_both(split, shadow, read_log):
     from tryage_langchain import TryageRouter
 
+    decisions = [TryageRouter(policy).invoke("hello", config("t")) for policy in (split, shadow)]
+    shadow.flush()
+    assert read_log()[decisions[0].id].arm == split.arm_of("t")
+    assert read_log()[decisions[1].id].shadow_choices == {"cheap": "small"}
+
+
+def test_a_selector_takes_both(split, shadow):
+    from llama_index.core.tools import ToolMetadata
+
+    from tryage_llamaindex import TryageSelector
+
+    choices = [ToolMetadata(description=name, name=name) for name in ("medium", "small")]
     for policy in (split, shadow):
-        decision = TryageRouter(policy).invoke("hello")
-        assert decision.expert.name in NAMES
-    assert {record.arm for record in read_log().values()} <= {"a", "b", None}
+        selected = TryageSelector(policy).select(choices, "hello")
+        assert len(selected.selections) == 1
 
 
 def test_an_agent_asks_the_model_of_its_thread(split, chat_models, read_log):

@@ -12,7 +12,7 @@ import pytest
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.perception.abilities import MAX_SURPRISE, Gaussian
-from tryage.traffic.learner import MIN_REGAINED, UNDO, Learner
+from tryage.traffic.learner import MIN_JUDGED, MIN_REGAINED, UNDO, Learner
 from tryage.traffic.learner_state import LearnerState
 from tryage.traffic.records import Event
 
@@ -288,6 +288,33 @@ def test_an_expert_under_suspicion_gets_a_small_share_until_it_is_well(broken, r
     assert [alarm.message for alarm in alarms] == [f"{NEW} is as good again as it was before."]
     assert learner.level(NEW, rows.positions[0])[0] < 0.4
     assert learner.probes(KNOWN, choice=KNOWN) == {}
+
+
+def test_an_expert_that_is_well_again_is_known_as_well_as_before(learner, rows):
+    learner.update([rows(NEW, float(i % 5 > 0)) for i in range(300)])
+    before = learner.ability(NEW)
+    learner.update([rows(NEW, 0.0) for _ in range(40)])
+    assert NEW in learner.state.suspects
+    while NEW in learner.state.suspects:
+        alarms = learner.update([rows(NEW, 1.0)])
+    assert [alarm.direction for alarm in alarms] == ["recovered"]
+    x, after = rows.positions[0].astype(np.float64), learner.ability(NEW)
+    assert x @ after.mean == pytest.approx(x @ before.mean, abs=0.05)
+    variance_before, variance = (x @ one.covariance @ x for one in (before, after))
+    assert variance < variance_before + 0.06**2
+
+
+def test_an_expert_that_failed_ten_times_by_chance_gets_a_second_chance(learner, rows):
+    learner.update([rows(NEW, 0.0) for _ in range(10)])
+    assert learner.probes(None, choice=KNOWN) == {NEW: 0.01}
+    assert learner.probes(None, choice=NEW) == {}
+    learner.update([rows(NEW, 0.0) for _ in range(MIN_JUDGED)])
+    assert learner.probes(None, choice=KNOWN) == {}
+
+
+def test_an_expert_that_fails_as_often_as_expected_gets_no_second_chance(learner, rows):
+    learner.update([rows(NEW, float(i % 2)) for i in range(10)])
+    assert learner.probes(None, choice=KNOWN) == {}
 
 
 def test_a_probe_has_the_name_that_the_library_uses(learned, rows):

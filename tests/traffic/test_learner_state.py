@@ -21,6 +21,15 @@ def state(learned, rows):
     return learner.state
 
 
+def test_a_state_with_an_expert_under_suspicion_survives_as_bytes(learned, rows):
+    learner = Learner(learned, Library(learned.experts))
+    learner.update([rows("adder", 1.0) for _ in range(60)])
+    learner.update([rows("adder", 0.0) for _ in range(60)])
+    assert list(learner.state.suspects) == ["adder"]
+    data = learner.state.to_bytes()
+    assert LearnerState.from_bytes(data).to_bytes() == data
+
+
 def test_a_state_survives_as_bytes(state):
     read = LearnerState.from_bytes(state.to_bytes())
     assert read.to_bytes() == state.to_bytes()
@@ -40,7 +49,7 @@ def test_a_state_that_read_nothing_survives_as_bytes(learned):
 
 
 def without_means(arrays):
-    return {name: array for name, array in arrays.items() if name != "means"}
+    return {name: array for name, array in arrays.items() if name != "beliefs_means"}
 
 
 def of_format_2(arrays):

@@ -155,3 +155,27 @@ def test_a_function_that_fails_does_not_end_the_thread(writer, store):
     writer.put(1)
     assert writer.flush(10)
     assert store.records == [1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_by_a_mistake_is_followed_by_another(writer, store, monkeypatch):
+    def mistake():
+        raise KeyError("x")
+
+    monkeypatch.setattr(writer, "_run_tasks", mistake)
+    writer.put(1)
+    writer._thread.join(10)
+    monkeypatch.undo()
+    writer.put(2)
+    assert writer.flush(10)
+    assert store.records == [1, 2]
+
+
+def test_what_waits_is_counted(writer, store):
+    store.goes_on.clear()
+    writer.put(1)
+    writer.put(2)
+    assert writer.waiting == 2
+    store.goes_on.set()
+    assert writer.flush(10)
+    assert writer.waiting == 0

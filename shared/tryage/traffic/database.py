@@ -63,6 +63,7 @@ class Database:
         self._engine: sa.Engine | None = None
         self._process = os.getpid()
         self._is_migrated = False
+        self._migrated_file: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Connect, and make or migrate the tables.
@@ -134,12 +135,30 @@ class Database:
             if self._engine is not None and self._process != os.getpid():
                 _ENGINES_OF_PARENTS.append(self._engine)
                 self._engine = None
+            if self._is_migrated and self.is_sqlite and self._file_id() != self._migrated_file:
+                self._forget_file()
             if self._engine is None:
                 self._engine, self._process = self._make_engine(), os.getpid()
             if not self._is_migrated:
                 self._migrate(self._engine)
-                self._is_migrated = True
+                self._is_migrated, self._migrated_file = True, self._file_id()
             return self._engine
+
+    def _file_id(self) -> tuple[int, int] | None:
+        """Return what tells a file of SQLite from another one at the same path."""
+        if not self.is_sqlite:
+            return None
+        try:
+            status = Path(self.url.database or "").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _forget_file(self) -> None:
+        """Close a file that was deleted or replaced: what is written into it nobody can read."""
+        if self._engine is not None:
+            self._engine.dispose()
+        self._engine, self._is_migrated = None, False
 
     def _make_engine(self) -> sa.Engine:
         if self.is_sqlite:

@@ -39,13 +39,19 @@ PROBE_SHARE = 0.01  # of decisions
 
 REGAINED_MARGIN = 0.05  # of the range of losses
 
-MIN_REGAINED = 20  # answers
+MIN_REGAINED = 30  # answers
+
+REGAINED_LEVEL_STD = 0.05
 
 _SUSPECT_FORGETTING = 0.05  # of what is known, with each answer of an expert that became worse
 
 _MAX_UNMEASURED = 500  # experts
 
 _MAX_HASHED = 2_000  # experts whose facts count for a snapshot; of more, only the names do
+
+MIN_JUDGED = 100  # answers, after which bad luck with the first ones hardly counts
+
+UNLUCKY_STDS = 2.0
 
 _CHANGED_LEVEL_STD = 0.5  # of the range of losses: after a change the level may be anything
 
@@ -292,6 +298,7 @@ class Learner:
             count=belief.count + 1,
             total_loss=belief.total_loss + loss,
         )
+        self._judge_luck(name, state.beliefs[name], best)
         if name in self._known:
             self._update_incumbent()
 
@@ -367,7 +374,7 @@ class Learner:
         if direction == "better":
             state.suspects.pop(name, None)
         elif name not in state.suspects:
-            state.suspects[name] = Suspect(float(belief.mean(state.common)[0]))
+            state.suspects[name] = Suspect(belief)
         own = belief.given_common
         wide = Gaussian(own.mean, own.covariance + self._wide_covariance())
         state.beliefs[name] = replace(belief, given_common=wide)
@@ -379,18 +386,25 @@ class Learner:
         return _widen_level(prior, _CHANGED_LEVEL_STD * (highest - lowest)).covariance
 
     def _end_suspicion(self, row: LoggedFeedback, name: str) -> list[Alarm]:
-        """Trust an expert again that is about as good as it was before it became worse."""
+        """Trust an expert again that is about as good as it was before it became worse.
+
+        What was known of it then is known again, with some doubt about its level.
+        """
         state, suspect = self.state, self.state.suspects.get(name)
         if suspect is None:
             return []
         state.suspects[name] = replace(suspect, answers=suspect.answers + 1)
+        belief, before = self._belief(name), suspect.before
+        middle = belief.position_sum / belief.count
         lowest, highest = self.loss_range
-        level = float(self._belief(name).mean(state.common)[0])
-        is_well = level <= suspect.level + REGAINED_MARGIN * (highest - lowest)
+        limit = before.predict(state.common, middle)[0] + REGAINED_MARGIN * (highest - lowest)
+        is_well = belief.predict(state.common, middle)[0] <= limit
         if suspect.answers + 1 < MIN_REGAINED or not is_well:
             return []
         del state.suspects[name]
         state.drift.forget(name)
+        own = _widen_level(before.given_common, REGAINED_LEVEL_STD)
+        state.beliefs[name] = replace(belief, given_common=own, loading=before.loading)
         return [Alarm("drift", row.sequence, row.feedback.time, name, "recovered")]
 
     def _does_harm(
@@ -415,16 +429,31 @@ class Learner:
         """Return which experts should get a share of decisions although they look worse.
 
         An expert that became worse is asked again and again: otherwise nobody would see that it is
-        well. Where learning has led away from the `frozen_choice`, that one is asked now and then,
-        so that the guard can judge. In all it is at most two shares.
+        well. One that failed surprisingly often in few answers gets a second chance, until it has
+        enough of them. Where learning has led away from the `frozen_choice`, that one is asked now
+        and then, so that the guard can judge. In all it is at most two shares.
         """
-        share = PROBE_SHARE
-        suspects = [self._library_names.get(name, name) for name in self.state.suspects]
-        names = [name for name in suspects if name != choice]
-        shares = {name: share / max(len(names), 1) for name in names}
+        in_doubt = dict.fromkeys([*self.state.suspects, *sorted(self.state.unlucky)])
+        names = [self._library_names.get(name, name) for name in in_doubt]
+        names = [name for name in names if name != choice]
+        shares = {name: PROBE_SHARE / len(names) for name in names}
         if frozen_choice is not None and frozen_choice not in (choice, *names):
-            shares[frozen_choice] = share
+            shares[frozen_choice] = PROBE_SHARE
         return shares
+
+    def _judge_luck(self, name: str, belief: Belief, best: FloatArray) -> None:
+        """Remember an expert that failed surprisingly often, until it has enough answers."""
+        unlucky = self.state.unlucky
+        if belief.count >= MIN_JUDGED:
+            unlucky.discard(name)
+            return
+        position, link = belief.position_sum / belief.count, self.link
+        y = np.array([[position @ (belief.prior.mean + self.state.common.mean)]])
+        noise = link.outcome_variance(y, best, self._perception.abilities.noise)
+        error = (float(noise[0, 0]) / belief.count) ** 0.5
+        surprise = belief.total_loss / belief.count - float(link.losses(y, best)[0, 0])
+        if surprise > UNLUCKY_STDS * error:
+            unlucky.add(name)
 
     # What was learned
 

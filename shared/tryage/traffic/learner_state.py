@@ -25,9 +25,9 @@ STATE_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An expert that became worse: the `level` of its loss before, and its answers since then."""
+    """An expert that became worse: what was known `before`, and its answers since then."""
 
-    level: float
+    before: Belief
     answers: int = 0
 
 
@@ -36,7 +36,8 @@ class LearnerState:
     """All that changes with the log.
 
     `common` is the difference of this traffic that all experts share, in the ability space.
-    `skipped` counts the rows that could not teach, by reason.
+    `unlucky` are experts that failed surprisingly often in few answers. `skipped` counts the rows
+    that could not teach, by reason.
     """
 
     common: Gaussian
@@ -46,6 +47,7 @@ class LearnerState:
     drift: DriftDetector = field(default_factory=DriftDetector)
     guard: Guard = field(default_factory=Guard)
     suspects: dict[str, Suspect] = field(default_factory=dict)
+    unlucky: set[str] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
     n_rollbacks: int = 0
 
@@ -56,28 +58,26 @@ class LearnerState:
             "sequence": self.sequence,
             "incumbent": self.incumbent,
             "n_rollbacks": self.n_rollbacks,
-            "beliefs": [[name, one.count, one.total_loss] for name, one in self.beliefs.items()],
+            "beliefs": list(self.beliefs),
             "processes": [
                 [*key, one.surprise_sum, one.count] for key, one in self.drift.processes.items()
             ],
-            "suspects": {name: asdict(one) for name, one in self.suspects.items()},
+            "suspects": [[name, one.answers] for name, one in self.suspects.items()],
+            "unlucky": sorted(self.unlucky),
             "guard": asdict(self.guard),
             "skipped": dict(self.skipped),
         }
-        beliefs, processes = self.beliefs.values(), self.drift.processes.values()
+        processes = self.drift.processes.values()
         arrays: dict[str, NDArray[Any]] = {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "means": _stack([one.given_common.mean for one in beliefs]),
-            "covariances": _stack([one.given_common.covariance for one in beliefs]),
-            "loadings": _stack([one.loading for one in beliefs]),
-            "position_sums": _stack([one.position_sum for one in beliefs]),
             "common_mean": self.common.mean,
             "common_covariance": np.ascontiguousarray(self.common.covariance),
-            "prior_means": _stack([one.prior.mean for one in beliefs]),
-            "prior_covariances": _stack([one.prior.covariance for one in beliefs]),
             "evidence": _stack([one.evidence for one in processes]),
             "bound_sums": _stack([one.bound_sum for one in processes]),
         }
+        before = [one.before for one in self.suspects.values()]
+        arrays |= _belief_arrays("beliefs", list(self.beliefs.values()))
+        arrays |= _belief_arrays("suspects", before)
         return save(arrays)
 
     @classmethod
@@ -95,14 +95,16 @@ class LearnerState:
                     f"a snapshot of what was learned has format {header['format']}; this version "
                     f"reads {STATE_FORMAT}: upgrade with pip install -U tryage"
                 )
+            names = header["beliefs"]
             return cls(
                 Gaussian(arrays["common_mean"], arrays["common_covariance"]),
                 header["sequence"],
-                _read_beliefs(header, arrays),
+                dict(zip(names, _read_beliefs("beliefs", arrays, len(names)), strict=True)),
                 header["incumbent"],
                 DriftDetector(processes=_read_processes(header, arrays)),
                 Guard(**header["guard"]),
-                {name: Suspect(**one) for name, one in header["suspects"].items()},
+                _read_suspects(header, arrays),
+                set(header["unlucky"]),
                 Counter(header["skipped"]),
                 header["n_rollbacks"],
             )
@@ -114,19 +116,41 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
     return np.array(arrays, np.float64)
 
 
-def _read_beliefs(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Belief]:
-    names = ("means", "covariances", "prior_means", "prior_covariances")
-    return {
-        name: Belief(
-            Gaussian(arrays[names[0]][i], arrays[names[1]][i]),
-            Gaussian(arrays[names[2]][i], arrays[names[3]][i]),
-            arrays["loadings"][i],
-            arrays["position_sums"][i],
-            count,
-            total_loss,
-        )
-        for i, (name, count, total_loss) in enumerate(header["beliefs"])
+def _belief_arrays(prefix: str, beliefs: list[Belief]) -> dict[str, NDArray[Any]]:
+    """Return beliefs as arrays, one row each."""
+    columns = {
+        "means": [one.given_common.mean for one in beliefs],
+        "covariances": [one.given_common.covariance for one in beliefs],
+        "prior_means": [one.prior.mean for one in beliefs],
+        "prior_covariances": [one.prior.covariance for one in beliefs],
+        "loadings": [one.loading for one in beliefs],
+        "position_sums": [one.position_sum for one in beliefs],
+        "counts": [np.array([one.count, one.total_loss]) for one in beliefs],
     }
+    return {f"{prefix}_{name}": _stack(rows) for name, rows in columns.items()}
+
+
+def _read_beliefs(prefix: str, arrays: dict[str, NDArray[Any]], n: int) -> list[Belief]:
+    def column(name: str) -> NDArray[Any]:
+        return arrays[f"{prefix}_{name}"]
+
+    return [
+        Belief(
+            Gaussian(column("means")[i], column("covariances")[i]),
+            Gaussian(column("prior_means")[i], column("prior_covariances")[i]),
+            column("loadings")[i],
+            column("position_sums")[i],
+            int(column("counts")[i, 0]),
+            float(column("counts")[i, 1]),
+        )
+        for i in range(n)
+    ]
+
+
+def _read_suspects(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Suspect]:
+    before = _read_beliefs("suspects", arrays, len(header["suspects"]))
+    pairs = zip(header["suspects"], before, strict=True)
+    return {name: Suspect(belief, answers) for (name, answers), belief in pairs}
 
 
 def _read_processes(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from contextlib import suppress
 from functools import cache
@@ -24,6 +26,7 @@ BATCH_SIZE = 1_000  # records of a transaction
 FIRST_DELAY = 0.2  # seconds after a failure; each further one doubles them
 LONGEST_DELAY = 10.0
 WARNING_INTERVAL = 60.0  # seconds; at most one warning in them
+EXIT_TIMEOUT = 2.0  # seconds for which the end of a process waits for the store
 REPORT_INTERVAL = 60.0  # seconds; losses are stored at most once in them
 
 _WRITERS: WeakSet[Writer] = WeakSet()
@@ -145,8 +148,15 @@ class Writer:
             except RuntimeError:  # the interpreter ends, or there are too many threads
                 return
             self._thread = thread
+            _flush_at_exit_of_workers(self)
 
     def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        finally:
+            self._wake.clear()  # after a mistake in this program, the next record starts a thread
+
+    def _write_until_closed(self) -> None:
         while not self.is_closed:
             self._wake.wait(self._seconds_until_task())
             if self._wake.is_set():
@@ -236,6 +246,20 @@ class Writer:
                 except Exception as error:  # noqa: BLE001 - the thread must go on
                     self.warn(f"A task of the log of traffic failed: {type(error).__name__}")
                 task.due = time.monotonic() + task.seconds
+
+
+def _flush_at_exit_of_workers(writer: Writer) -> None:
+    """Write what is queued when a process of `multiprocessing` ends, which runs no `atexit`."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        reference = weakref.ref(writer)
+
+        def flush() -> None:
+            living = reference()
+            if living is not None:
+                living.flush(EXIT_TIMEOUT)
+
+        util.Finalize(None, flush, exitpriority=10)
 
 
 class _Marker:

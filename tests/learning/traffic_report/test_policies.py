@@ -103,7 +103,9 @@ def test_choices_of_the_frozen_router_and_of_shadows_are_policies():
 
 
 def test_the_policy_of_the_log_has_its_propensities():
-    assert logged(table(record(0))).tolist() == [[0.3, 0.6, 0.1]]
+    log = table(record(0))
+    (found,) = logged(log).tolist()
+    assert dict(zip(log.experts, found, strict=True)) == {"a": 0.3, "b": 0.6, "c": 0.1}
 
 
 def test_another_router_decides_about_kept_prompts():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tryage.errors import InputError
+from tryage.learning.traffic_report.summary import make_report
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
 from tryage.traffic.records import DecisionRecord, Feedback, Outcome
 
@@ -86,14 +88,66 @@ def test_a_choice_without_propensities_was_certain():
     table = read_table(
         [(record(1, candidates=("large", "small"), losses=(0.1, 0.2), costs=(1.0, 1.0)), None, [])]
     )
-    assert table.experts == ("large", "small")
-    assert table.propensities.tolist() == [[0.0, 1.0]]
+    assert table.experts == ("small", "large")
+    assert table.propensities.tolist() == [[1.0, 0.0]]
+
+
+def test_a_chosen_expert_that_is_no_candidate_has_its_probability():
+    fields = {"candidates": ("a", "b"), "losses": (0.1, 0.2), "costs": (1.0, 1.0)}
+    rows = [(record(1, chosen="default", propensities=(0.0, 0.0), **fields), None, [])]
+    table = read_table(rows)
+    assert table.propensities[0, table.chosen[0]] == 1.0
 
 
 def test_arms_and_shadows_are_found_by_name(simulate_traffic):
     table = read_table(simulate_traffic(50)[0])
-    assert table.arm_names == ("a", "b")
-    assert [*table.shadows] == ["b"]
-    row = 17
-    assert table.arm_names[table.arms[row]] == table.records[row].arm
-    assert table.experts[table.shadows["b"][row]] == table.records[row].shadow_choices["b"]
+    assert {*table.arm_names} == {"a", "b"}
+    assert table.shadow_names == ("b",)
+    record = simulate_traffic(50)[0][17][0]
+    assert table.arm_names[table.arms[17]] == record.arm
+    assert table.experts[table.shadows["b"][17]] == record.shadow_choices["b"]
+
+
+def test_parts_of_a_long_log_make_one_table(simulate_traffic, monkeypatch):
+    rows = simulate_traffic(50)[0]
+    rows = [
+        (
+            replace(
+                r,
+                shadow_choices={} if i < 20 else r.shadow_choices,
+                chosen="first" if i < 5 else r.chosen,
+            ),
+            o,
+            g,
+        )
+        for i, (r, o, g) in enumerate(rows)
+    ]
+    whole = read_table(rows)
+    monkeypatch.setattr("tryage.learning.traffic_report.table._CHUNK_SIZE", 7)
+    parts = read_table(iter(rows))
+    assert {*parts.experts} == {*whole.experts}
+    assert parts.records == [record for record, _, _ in rows]
+    assert read_table(rows, keep_records=False).records == ()
+    for name in ("times", "scores", "predicted", "expected", "billed", "clusters"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    order = [parts.experts.index(name) for name in whole.experts]
+    np.testing.assert_array_equal(parts.losses[:, order], whole.losses)
+    np.testing.assert_array_equal(parts.propensities[:, order], whole.propensities)
+    shadows = [None if i == UNKNOWN else parts.experts[i] for i in parts.shadows["b"]]
+    assert shadows == [r.shadow_choices.get("b") for r, _, _ in rows]
+
+
+def test_more_experts_than_columns_still_have_their_choices(monkeypatch):
+    monkeypatch.setattr("tryage.learning.traffic_report.table._MAX_EXPERTS", 2)
+    names = ("a", "b", "c")
+    fields = {"candidates": names, "losses": (0.1, 0.2, 0.3), "costs": (1.0, 2.0, 3.0)}
+    rows = [
+        (record(i, chosen=name, shadow_choices={"s": "c"}, **fields), None, [])
+        for i, name in enumerate(names)
+    ]
+    assert read_table(rows).losses.shape == (3, 3)
+    table = read_table(rows, keep_records=False)
+    assert table.losses.shape == (3, 2)
+    assert table.predicted.tolist() == [0.1, 0.2, 0.3]
+    assert table.expected.tolist() == [1.0, 2.0, 3.0]
+    assert make_report(rows).decisions == 3

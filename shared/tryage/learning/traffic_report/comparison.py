@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from tryage.learning.evaluation.off_policy import doubly_robust
 from tryage.learning.traffic_report.intervals import (
     MIN_CLUSTERS,
     paired_difference,
     score_difference,
     value_difference,
 )
+from tryage.learning.traffic_report.policy_evaluation import logged_choices
 from tryage.learning.traffic_report.table import UNKNOWN
 
 if TYPE_CHECKING:
@@ -164,10 +166,11 @@ def _compare_choices(
     """
     known = choices != UNKNOWN
     rated = known & ~np.isnan(table.scores) & (table.served == table.chosen)
+    rated &= np.maximum(table.chosen, choices) < table.losses.shape[1]
     reason = _missing_overlap(table, choices, rated)
     quality = None
     if reason is None:
-        differences = _score_differences(table, choices)[rated]
+        differences = _score_differences(table, choices, rated)
         quality = paired_difference(differences, table.clusters[rated])
         reason = None if quality else _too_few(table, [rated])
     costs = _of_choices(table.costs, choices) - table.expected
@@ -188,8 +191,9 @@ def _compare_choices(
 
 def _of_choices(values: Float64Array, choices: IndexArray) -> Float64Array:
     """Return each row's value of its choice, `(n,)`; NaN without a choice."""
-    found = values[np.arange(len(values)), choices]
-    return np.where(choices == UNKNOWN, np.nan, found)
+    has_column = (choices != UNKNOWN) & (choices < values.shape[1])
+    found = values[np.arange(len(values)), np.where(has_column, choices, 0)]
+    return np.where(has_column, found, np.nan)
 
 
 def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray) -> str | None:
@@ -197,7 +201,7 @@ def _missing_overlap(table: TrafficTable, choices: IndexArray, rated: BoolArray)
     if not rated.any():
         return "no answer has been rated"
     propensity = _of_choices(table.propensities, choices)[rated]
-    never = float((propensity <= 0).mean())
+    never = float((~(propensity > 0)).mean())
     if never > _MAX_NEVER_TRIED:
         return (
             f"{never:.0%} of its choices are never tried; switch exploration on, or split the "
@@ -229,37 +233,9 @@ def effective_corrections(propensity: Float64Array) -> float:
     return float(weights.sum()) ** 2 / squares if squares > 0 else math.inf
 
 
-def _score_differences(table: TrafficTable, choices: IndexArray) -> Float64Array:
-    """Return the doubly robust score of each choice minus the rating of the answer, `(n,)`."""
-    propensity = _of_choices(table.propensities, choices)
-    return doubly_robust_differences(
-        table.scores,
-        1 - table.predicted,
-        1 - _of_choices(table.losses, choices),
-        np.where(choices == table.chosen, propensity, 0.0),
-    )
-
-
-def doubly_robust_differences(
-    scores: Float64Array,
-    predicted: Float64Array,
-    predicted_of_choice: Float64Array,
-    propensity: Float64Array,
-) -> Float64Array:
-    """Return the estimated score of another choice minus the score of the answer, `(n,)`.
-
-    Dudik, Langford and Li, "Doubly robust policy evaluation and learning" (2011), equation 3: the
-    predicted score, corrected by the residual of those answers that the other choice would have
-    been, each weighted by one over its probability. A choice that is never tried has its predicted
-    score alone.
-
-    Args:
-        scores: Of the answers, `(n,)`.
-        predicted: Predicted scores of the answers, `(n,)`.
-        predicted_of_choice: Predicted scores of the other choices, `(n,)`.
-        propensity: The probability of the answer where it is the other choice, else 0, `(n,)`.
-    """
-    weights = np.zeros(len(scores))
-    np.divide(1.0, propensity, out=weights, where=propensity > 0)
-    correction = np.where(propensity > 0, weights * (scores - predicted), 0.0)
-    return np.asarray(predicted_of_choice + correction - scores)
+def _score_differences(table: TrafficTable, choices: IndexArray, rated: BoolArray) -> Float64Array:
+    """Return the doubly robust score of each choice minus the rating of the answer, `(rated,)`."""
+    log = logged_choices(table, rated)
+    target = np.zeros_like(log.propensities)
+    target[np.arange(len(log)), choices[rated]] = 1.0
+    return np.asarray(doubly_robust(log, target) - log.scores)

@@ -185,11 +185,10 @@ def read_report(
         InputError: there is no decision in this period.
         TrafficError: the log cannot be read.
     """
-    rows = list(traffic.decisions(since, until))
     events = _read_events(traffic)
     if until is not None:
         events = [event for event in events if event.time < until]
-    return make_report(rows, events, kind=kind)
+    return make_report(traffic.decisions(since, until), events, kind=kind)
 
 
 def _read_events(traffic: Traffic) -> list[Event]:
@@ -216,7 +215,7 @@ def make_report(
     Raises:
         InputError: there is no decision.
     """
-    table = read_table(rows, kind=kind)
+    table = read_table(rows, kind=kind, keep_records=False)
     rated = ~np.isnan(table.scores) & ~np.isnan(table.predicted)
     start, end = float(table.times[0]), float(table.times[-1])
     period = [event for event in events if start <= event.time <= end + _AFTERMATH]
@@ -224,8 +223,8 @@ def make_report(
         start=start,
         end=end,
         decisions=len(table),
-        defaults=sum(record.is_default for record in table.records),
-        explored=sum(record.propensity < 1 for record in table.records),
+        defaults=int(table.is_default.sum()),
+        explored=int(table.explored.sum()),
         failed=int(table.failed.sum()),
         spending=_spending(table, np.ones(len(table), dtype=np.bool_)),
         quality=_quality(table, np.ones(len(table), dtype=np.bool_)),
@@ -387,7 +386,7 @@ def _front(table: TrafficTable) -> Front | None:
     It is computed from at most 2,000 decisions, evenly spread over the period.
     """
     usable = ~np.isnan(table.losses) & ~np.isnan(table.costs)
-    own = usable[np.arange(len(table)), table.chosen]
+    own = ~np.isnan(table.predicted) & ~np.isnan(table.expected)
     rows = np.flatnonzero((usable.sum(axis=1) >= 2) & own)
     if not rows.size:
         return None
@@ -398,11 +397,12 @@ def _front(table: TrafficTable) -> Front | None:
         FrontPoint(float(loss), float(cost))
         for loss, cost in zip(path.mean(losses), path.mean(costs), strict=True)
     ]
-    chosen = np.arange(rows.size), table.chosen[rows]
     return Front(
         points=tuple(_thinned(points)),
         experts=_single_points(table.experts, losses, costs, allowed),
-        present=FrontPoint(float(losses[chosen].mean()), float(costs[chosen].mean()), "now"),
+        present=FrontPoint(
+            float(table.predicted[rows].mean()), float(table.expected[rows].mean()), "now"
+        ),
     )
 
 
@@ -418,7 +418,7 @@ def _single_points(
     """Return each expert as if it answered everything, of those that nearly always could."""
     return tuple(
         FrontPoint(float(losses[rows, i].mean()), float(costs[rows, i].mean()), name)
-        for i, name in enumerate(experts)
+        for i, name in enumerate(experts[: allowed.shape[1]])
         if (rows := allowed[:, i]).mean() >= _MIN_COVERAGE
     )
 
@@ -436,15 +436,14 @@ def _surprises(table: TrafficTable) -> tuple[Surprise, ...]:
 
 
 def _surprise(table: TrafficTable, row: int) -> Surprise:
-    record = table.records[row]
     return Surprise(
-        time=record.time,
-        decision_id=record.id,
-        expert=record.chosen,
-        kind=record.kind,
+        time=float(table.times[row]),
+        decision_id=table.ids[row],
+        expert=table.experts[table.chosen[row]],
+        kind=table.kinds[row],
         predicted=1 - float(table.predicted[row]),
         score=float(table.scores[row]),
-        prompt=record.prompt,
+        prompt=table.prompts[row],
     )
 
 
