@@ -323,7 +323,9 @@ class Router(RouterSources):
             expert: The expert that answered; by default the one that the log says.
 
         Returns:
-            Whether it is new.
+            Whether it is new: False if the log has feedback with this `feedback_id` already. An id
+            that the log does not know is no error, because another process may not have written its
+            decision yet: the feedback waits for that, and teaches nothing until then.
 
         Raises:
             InputError: the router has no log, or a value is out of range.

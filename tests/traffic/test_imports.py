@@ -165,7 +165,7 @@ def test_scores_of_langfuse_about_observations_and_traces_are_about_their_decisi
     with LoopbackServer(Langfuse(observations, scores)) as server:
         client = langfuse.Langfuse(
             public_key="pk",
-            secret_key="none",
+            secret_key="none",  # noqa: S106 - it opens nothing
             host=server.url,
             tracing_enabled=False,
         )
