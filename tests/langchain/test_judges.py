@@ -277,3 +277,9 @@ def test_a_routed_runnable_has_an_outcome_and_its_run_the_id(perception, traffic
     assert all(outcome.cost and outcome.latency is not None for _, outcome, _ in found)
     (run,) = recorder.of_kind("model")
     assert run["metadata"]["tryage_id"] == found[0][0].id
+
+
+def test_an_error_about_the_log_does_not_show_its_password(make_chat):
+    with pytest.raises(ValueError, match="traffic is a URL") as caught:
+        make_chat(traffic="mysql://me:zebra4711@host/db")
+    assert "zebra4711" not in str(caught.value)

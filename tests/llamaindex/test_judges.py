@@ -138,3 +138,11 @@ def test_an_answer_that_an_evaluator_finds_invalid_does_not_count(monkeypatch):
 def test_a_judge_that_is_neither_function_nor_evaluator_is_refused():
     with pytest.raises(InputError, match="judge is a str"):
         read_judge("gpt-4")
+
+
+def test_an_error_about_the_log_does_not_show_its_password(router):
+    with pytest.raises(ValueError, match="traffic is a URL") as caught:
+        TryageLLM.from_llms(
+            [ScriptedLLM(model="small")], router=router, traffic="mysql://me:zebra4711@host/db"
+        )
+    assert "zebra4711" not in str(caught.value)

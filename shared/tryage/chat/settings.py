@@ -128,7 +128,8 @@ class RoutingFields(BaseModel):
     judge_cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """USD of one judgment, where the judge does not say it."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    # What pydantic shows of a wrong value may be a key, or the password of a log.
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
     _pool: CandidatePool = PrivateAttr()
     _router_cache: RouterCache = PrivateAttr(default_factory=RouterCache)
     _savings_counter: SavingsCounter = PrivateAttr(default_factory=SavingsCounter)
