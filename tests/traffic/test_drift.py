@@ -127,3 +127,11 @@ def test_real_valued_losses_count_by_their_range():
         loss = 3.0 if i < 100 else 12.0
         found = found or detector.update("a", None, loss, ExpectedLoss(3.0, 0.0, 0.0, 12.0))
     assert found == ("worse", None)
+
+
+def test_losses_and_predictions_outside_of_the_range_keep_the_evidence_finite():
+    detector = DriftDetector()
+    for loss, mean in [(-1.0, 2.0), (5.0, -3.0), (0.5, 9.0)] * 40:
+        detector.update("a", None, loss, expected(mean))
+        for process in detector.processes.values():
+            assert np.isfinite(process.evidence).all()

@@ -11,7 +11,7 @@ import pytest
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.perception.abilities import MAX_SURPRISE, Gaussian
+from tryage.perception.abilities import MAX_SURPRISE, Gaussian, LogGapLink
 from tryage.traffic.learner import MIN_JUDGED, MIN_REGAINED, UNDO, Learner
 from tryage.traffic.learner_state import LearnerState
 from tryage.traffic.records import Event
@@ -143,6 +143,16 @@ def test_the_level_is_as_good_as_the_plain_mean_after_three_hundred_answers(lear
         errors.append((learner.level(NEW)[0] - 0.7, (1 - scores).mean() - 0.7))
     model_error, mean_error = np.sqrt(np.mean(np.square(errors), axis=0))
     assert model_error < 1.3 * mean_error + 0.02
+
+
+def test_real_valued_losses_are_learned_with_their_gaps_compressed(learned, library, rows):
+    knots = np.array([0.0, 1.0, 5.0])
+    perception = learned.replace(link=LogGapLink(0.5, knots, knots * 2, (0.0, 12.0)))
+    learner = Learner(perception, library)
+    before = learner.level(NEW)[0]
+    learner.update([rows(NEW, 1.0 - loss) for loss in (4.0, 5.0, 6.0) * 5])
+    assert before < learner.level(NEW)[0] < 6.0
+    assert np.isfinite(learner.ability(NEW).mean).all()
 
 
 # The order and the division of rows

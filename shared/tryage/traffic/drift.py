@@ -37,6 +37,8 @@ MIN_BASELINE = 50  # losses
 
 _STAKES = np.array([0.2, 0.5, 0.9])  # shares of the mean bound
 
+_MIN_BOUND = 1e-6  # of the range; a prediction may lie outside of it
+
 _MAX_STAKE = 0.95  # of what could be lost, so that no process ever ends
 
 
@@ -85,7 +87,7 @@ class DriftProcess:
         slack = BELIEF_STDS * expected.std + MARGIN * span
         bias = self.surprise_sum / max(self.count, 1)
         mean = np.array([expected.mean - expected.lowest, expected.highest - expected.mean])
-        return np.clip(mean + slack + np.maximum([bias, -bias], 0), 0, span)
+        return np.clip(mean + slack + np.maximum([bias, -bias], 0), _MIN_BOUND * span, span)
 
 
 NO_EVIDENCE = DriftProcess(np.zeros((2, len(_STAKES))), np.zeros(2), 0.0, 0)
