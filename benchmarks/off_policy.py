@@ -50,7 +50,6 @@ ESTIMATORS = {
     "SNIPS": self_normalized,
     "DR": doubly_robust,
 }
-EXPLORATION = Exploration(tolerance=1.0, min_propensity=0.02)  # every expert has a chance
 STD = 0.05  # of a predicted loss
 COST_SHARE = 0.05  # of loss: what the mean request costs in the totals
 N_EXPERTS, MIN_EXPERTS = 8, 2
@@ -74,12 +73,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 3000])
     parser.add_argument("--repetitions", type=int, default=300)
+    parser.add_argument("--min-propensity", type=float, default=0.02, help="of the exploration")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     hits: dict[str, list[bool]] = defaultdict(list)
     for name in arguments.sets:
-        replay = make_replay(name)
+        # With a tolerance of 1, every expert has a chance.
+        replay = make_replay(name, Exploration(1.0, min_propensity=arguments.min_propensity))
         print_truth(replay)
         for size in arguments.sizes:
             for line in judge(replay, size, arguments.repetitions, rng, hits):
@@ -88,17 +89,18 @@ def main() -> None:
         print(f"{name}: {np.mean(found):.3f} of {len(found):,} intervals contain the truth")
 
 
-def make_replay(name: str) -> Replay:
+def make_replay(name: str, exploration: Exploration) -> Replay:
     """Return a set as a replay, with what the policies of the command choose."""
     table = load(name)
     experts = _experts(table.losses)
-    losses, costs = table.losses[:, experts].astype(float), table.costs[:, experts].astype(float)
+    losses = table.losses[:, experts].astype(float)
+    costs = np.ones_like(losses) if table.costs is None else table.costs[:, experts].astype(float)
     rows = (~np.isnan(losses)).sum(axis=1) >= MIN_EXPERTS
     losses, costs = losses[rows], costs[rows]
-    costs = np.where(np.isnan(costs), np.nanmean(costs, axis=0), costs)
+    costs = np.where(np.isnan(costs), np.nanmean(costs), costs)
     prompts = [prompt for prompt, is_kept in zip(table.prompts, rows, strict=True) if is_kept]
     predicted = predict_losses(prompts, losses)
-    records = list(_records(predicted, COST_SHARE * costs / costs.mean(), costs))
+    records = list(_records(predicted, COST_SHARE * costs / costs.mean(), costs, exploration))
     log = read_table((record, None, ()) for record in records)
     dearest = log.experts[int(np.argmax(costs.mean(axis=0)))]
     policies = {
@@ -136,7 +138,10 @@ def predict_losses(prompts: Sequence[str], losses: Float64Array) -> Float64Array
 
 
 def _records(
-    predicted: Float64Array, cost_terms: Float64Array, costs: Float64Array
+    predicted: Float64Array,
+    cost_terms: Float64Array,
+    costs: Float64Array,
+    exploration: Exploration,
 ) -> Iterator[DecisionRecord]:
     """Yield what a router writes about each prompt; the chosen expert is the best one."""
     names = np.array([f"expert {i:02}" for i in range(predicted.shape[1])])
@@ -144,7 +149,7 @@ def _records(
         known = np.flatnonzero(~np.isnan(losses))
         totals = losses[known] + cost_terms[row, known]
         stds = np.full(len(known), STD)
-        drawn = EXPLORATION.propensities(totals, stds, np.zeros(len(known)))
+        drawn = exploration.propensities(totals, stds, np.zeros(len(known)))
         yield DecisionRecord(
             id=str(row),
             time=float(row),
