@@ -50,6 +50,18 @@ def test_the_budget_holds_over_threads():
     assert 0 < explorer.budget.extra <= 0.02 * explorer.budget.spent + 1e-12
 
 
+def test_no_other_thread_spends_the_budget_while_an_expert_is_drawn(monkeypatch):
+    explorer, locked = Explorer(Exploration(), seed=0), []
+
+    def remaining(cost):
+        locked.append(explorer._lock.locked())
+        return cost
+
+    monkeypatch.setattr(explorer.budget, "remaining", remaining)
+    draw(explorer, 3)
+    assert locked == [True] * 3
+
+
 def test_the_same_seed_draws_the_same_experts():
     first, second = (draw(Explorer(Exploration(budget=1.0), seed=3), 50) for _ in range(2))
     assert first == second
