@@ -218,6 +218,7 @@ class Router(RouterSources):
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._scorer.score(requests, shared_preferences, rows, prediction)
             batch = self._with_frozen_choices(batch, shared_preferences)
+            batch = self._with_ability_std(batch, shared_preferences)
             for i, row in enumerate(rows.tolist()):
                 decision = batch.decide(
                     i, requests[row], self._default_expert, strict=self.strict, failure=failure
@@ -247,6 +248,14 @@ class Router(RouterSources):
             return batch
         losses = self._frozen_perception.losses_at(positions)
         return batch if losses is None else batch.with_frozen_losses(losses)
+
+    def _with_ability_std(self, batch: ScoredBatch, preferences: Preferences) -> ScoredBatch:
+        """Add the part of the std that exploration can reduce; by default it takes the whole."""
+        positions = batch.prediction.positions
+        is_comparable = self._second_stage is None and preferences.quality != "preferred"
+        if self.exploration is None or positions is None or not is_comparable:
+            return batch
+        return replace(batch, ability_std=self._aligned_perception.ability_std_at(positions))
 
     @cached_property
     def _frozen_perception(self) -> AlignedPerception:

@@ -281,6 +281,7 @@ class ScoredBatch:
     request: RequestBatch | None = None
     tolerance: float | None = None
     frozen_choices: Sequence[str | None] | None = None
+    ability_std: FloatArray | None = None
 
     def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""

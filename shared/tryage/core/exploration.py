@@ -224,9 +224,10 @@ def _propensities(  # noqa: PLR0913 - what is known of the prompt
     max_extra: float,
 ) -> Float64Array:
     """Return the probability of each of the experts `top`, of which the first is the best."""
+    std = batch.prediction.std if batch.ability_std is None else batch.ability_std
     return exploration.propensities(
         batch.routing_loss.row(i).totals(top)[0],
-        batch.prediction.std[i][top],
+        std[i][top],
         costs,
         best=0,
         tolerance=batch.tolerance or 0.0,

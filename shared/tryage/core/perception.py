@@ -164,6 +164,17 @@ class Perception(ABC):
         """
         return None
 
+    def ability_std_at(
+        self,
+        positions: FloatArray,  # noqa: ARG002 - for subclasses that override this
+    ) -> Float32Array | None:
+        """Return the part of the `std` at `positions` `(batch, k)` that more feedback would remove.
+
+        It is how uncertain the abilities of the experts are, `(batch, n_experts)`, without what is
+        unknown of the prompt. None if the perception has no such space.
+        """
+        return None
+
     def innermost(self) -> Perception:
         """Return the perception that learns from feedback: this one, or the one that it wraps."""
         return self

@@ -13,7 +13,7 @@ from tryage.core.perception import Perception, Prediction
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, Gaussian
-from tryage.perception.head import mix_positions
+from tryage.perception.head import LatentPositions, mix_positions
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.preferred import MEASURE, preferred_losses
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
-    from tryage.perception.head import EstimatorInputs, Head, LatentPositions
+    from tryage.perception.head import EstimatorInputs, Head
     from tryage.perception.metadata_prior import MetadataPrior
 
 
@@ -164,6 +164,11 @@ class LearnedPerception(Perception):
         y = self.abilities.linear_predictions(positions)
         best = self.soft_threshold.reference_predictions(y).best
         return np.asarray(self.link.losses(self.soft_threshold(y), best), np.float32)
+
+    def ability_std_at(self, positions: FloatArray) -> Float32Array:
+        """Return how uncertain abilities are for prompts at `positions`, `(batch, n_experts)`."""
+        prediction, _ = self.predict_from_positions(LatentPositions.certain(positions))
+        return prediction.std
 
     def copy(self) -> LearnedPerception:
         """Return a perception that does not change when this one learns."""

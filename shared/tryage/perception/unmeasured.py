@@ -121,6 +121,10 @@ class LibraryPerception(Perception):
         """Return the losses of every expert for prompts at `positions`, in library order."""
         return self._predict_at(LatentPositions.certain(positions))[0]
 
+    def ability_std_at(self, positions: FloatArray) -> Float32Array:
+        """Return how uncertain abilities are for prompts at `positions`, in library order."""
+        return self._predict_at(LatentPositions.certain(positions))[1]
+
     def _predict_at(self, positions: LatentPositions) -> tuple[Float32Array, Float32Array]:
         """Return losses and their standard deviations, `(batch, n)`, in library order."""
         measured = self._measured_experts()

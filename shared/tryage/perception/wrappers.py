@@ -104,12 +104,22 @@ class AlignedPerception(Perception):
         """Return the losses of prompts at `positions`, in library order, None if it cannot."""
         if self._library_perception is not None:
             return self._library_perception.losses_at(positions)
-        losses = self._perception.losses_at(positions)
-        if losses is None or self._is_identity:
-            return losses
+        prior, _ = self._perception.prior() or (math.nan, math.nan)
+        return self._in_library_order(self._perception.losses_at(positions), prior)
+
+    def ability_std_at(self, positions: FloatArray) -> Float32Array | None:
+        """Return the std that feedback would remove, in library order, None if it is unknown."""
+        if self._library_perception is not None:
+            return self._library_perception.ability_std_at(positions)
+        _, prior = self._perception.prior() or (math.nan, math.nan)
+        return self._in_library_order(self._perception.ability_std_at(positions), prior)
+
+    def _in_library_order(self, table: Float32Array | None, prior: float) -> Float32Array | None:
+        if table is None or self._is_identity:
+            return table
         if not self._unseen_indices.size:
-            return losses[:, self._columns]
-        return self._align(losses, (self._perception.prior() or (math.nan,))[0])
+            return table[:, self._columns]
+        return self._align(table, prior)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot.
@@ -203,6 +213,11 @@ class DeduplicatedPerception(Perception):
         """Return the losses of prompts at `positions`, None if the wrapped perception cannot."""
         losses = self._aligned_perception.losses_at(positions)
         return None if losses is None else losses[:, self._columns]
+
+    def ability_std_at(self, positions: FloatArray) -> Float32Array | None:
+        """Return the std that feedback would remove, None if the wrapped perception cannot."""
+        std = self._aligned_perception.ability_std_at(positions)
+        return None if std is None else std[:, self._columns]
 
     def innermost(self) -> Perception:
         """Return the perception inside that learns."""
