@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -209,3 +211,10 @@ def test_an_unknown_price_counts_as_that_of_a_dear_model():
 def test_a_setting_out_of_range_is_refused(keywords):
     with pytest.raises(InputError, match=next(iter(keywords))):
         Exploration(**keywords)
+
+
+def test_what_is_unknown_of_the_prompt_is_not_explored_where_the_part_of_the_abilities_is_known():
+    batch = scored(std=0.3)
+    certain = replace(batch, ability_std=np.full((1, 3), 1e-6))
+    assert draws(Exploration(budget=1.0), certain, 20)[-1].propensities == {}
+    assert len(draws(Exploration(budget=1.0), batch, 20)[-1].propensities) == 3

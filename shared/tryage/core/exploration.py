@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 16  # experts, the best ones; the time grows with their square
 
+_MIN_PROBABILITY = 1e-6  # one in a million teaches nothing, and the log would keep it
 _N_STEPS = 33  # points of the grid per expert: errors near 1e-3, and the draw is exact all the same
 
 
@@ -142,6 +143,8 @@ class Exploration:
         if len(totals) == 1:
             return np.ones(1)
         found = choice_probabilities(totals, stds, costs, tolerance, n_steps=_N_STEPS)
+        found[found < _MIN_PROBABILITY] = 0.0
+        found /= found.sum()
         floor = min(self.min_propensity, 1 / len(found))
         return np.asarray(floor + (1 - len(found) * floor) * found)
 

