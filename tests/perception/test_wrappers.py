@@ -127,3 +127,24 @@ def test_a_perception_never_counts_more_than_an_excerpt():
 def test_without_a_tokenizer_tokens_are_estimated():
     aligned = AlignedPerception(FixedPerception({"a": 0.1}), Library(["a"]))
     assert aligned.count_tokens(["", "two words"]).tolist() == [0, 2]
+
+
+class PositionedPerception(FixedPerception):
+    """Knows how uncertain its experts are everywhere, as one with an ability space does."""
+
+    def ability_std_at(self, positions):
+        return np.tile(np.float32([0.1, 0.2]), (len(positions), 1))
+
+    def prior(self):
+        return 0.5, 0.4
+
+
+def test_the_std_of_abilities_is_in_library_order_and_an_unseen_expert_has_that_of_the_prior():
+    perception = PositionedPerception({"a": 0.1, "b": 0.2})
+    positions = np.zeros((3, 2))
+    reordered = AlignedPerception(perception, Library(["b", "a"]))
+    np.testing.assert_allclose(reordered.ability_std_at(positions), [[0.2, 0.1]] * 3)
+    unseen = AlignedPerception(perception, Library(["a", "new", "b"]))
+    np.testing.assert_allclose(unseen.ability_std_at(positions), [[0.1, 0.4, 0.2]] * 3)
+    fixed = AlignedPerception(FixedPerception({"a": 0.1}), Library(["a"]))
+    assert fixed.ability_std_at(positions) is None

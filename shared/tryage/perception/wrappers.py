@@ -105,16 +105,17 @@ class AlignedPerception(Perception):
         if self._library_perception is not None:
             return self._library_perception.losses_at(positions)
         prior, _ = self._perception.prior() or (math.nan, math.nan)
-        return self._in_library_order(self._perception.losses_at(positions), prior)
+        return self._align_known(self._perception.losses_at(positions), prior)
 
     def ability_std_at(self, positions: FloatArray) -> Float32Array | None:
         """Return the std that feedback would remove, in library order, None if it is unknown."""
         if self._library_perception is not None:
             return self._library_perception.ability_std_at(positions)
         _, prior = self._perception.prior() or (math.nan, math.nan)
-        return self._in_library_order(self._perception.ability_std_at(positions), prior)
+        return self._align_known(self._perception.ability_std_at(positions), prior)
 
-    def _in_library_order(self, table: Float32Array | None, prior: float) -> Float32Array | None:
+    def _align_known(self, table: Float32Array | None, prior: float) -> Float32Array | None:
+        """Put a table of the perception's experts in library order, None without one."""
         if table is None or self._is_identity:
             return table
         if not self._unseen_indices.size:

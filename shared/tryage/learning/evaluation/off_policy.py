@@ -261,10 +261,12 @@ def expected_variance(
     q, weights = recalibrate(log), importance_weights(log, target)
     own = log.of_chosen(q)
     share = weights if baseline is None else np.abs(weights - 1)
-    noise = share @ (log.scores - own) ** 2 / max(share @ (own * (1 - own)), _MIN_VARIANCE)
+    modeled = max(float(share @ (own * (1 - own))), _MIN_VARIANCE)
+    noise = float(share @ (log.scores - own) ** 2) / modeled
     change = target if baseline is None else target - baseline
     variance = float(np.var((change * q).sum(axis=1)))
-    variance += float(noise * (_over_propensities(log, change**2) * q * (1 - q)).sum(axis=1).mean())
+    squares = _over_propensities(log, change**2)
+    variance += noise * float((squares * q * (1 - q)).sum(axis=1).mean())
     if baseline is not None:
         mean = (baseline * q).sum(axis=1)
         variance += float(((baseline * q**2).sum(axis=1) - mean**2).mean())
