@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tryage import Expert
-from tryage.errors import InputError
 from tryage.onboarding.aptitude import MAX_FAILURES, AptitudeTest
 from tryage.onboarding.belief import AbilityBelief, QuestionPlaces
 from tryage.onboarding.candidates import Candidate
@@ -93,10 +92,20 @@ def test_a_model_is_given_up_after_some_failures_in_a_row():
     assert len(asked) < 2 * MAX_FAILURES
 
 
-def test_a_mistake_in_the_scorer_is_raised_and_not_taken_for_a_failing_model():
-    test = make_test({"a": lambda _: "yes"}, scorer=lambda *_: 7)
-    with pytest.raises(InputError, match="A scorer returned 7"):
-        test.run(progress=False)
+def test_what_a_scorer_does_wrong_is_the_reason_that_is_given():
+    outcome = make_test({"a": lambda _: "yes"}, scorer=lambda *_: 7).run(progress=False)
+    assert "A scorer returned 7" in outcome.failed["a"]
+
+
+def test_a_reply_without_text_gives_up_that_model_alone():
+    outcome = make_test({"a": lambda _: "yes", "b": lambda _: None}).run(progress=False)
+    assert "without text" in outcome.failed["b"]
+    assert "a" not in outcome.failed
+
+
+def test_a_test_with_too_few_questions_for_the_minimum_is_settled_if_nothing_is_open():
+    outcome = make_test({"a": lambda _: "yes"}, max_prompts=4, min_prompts=10).run(progress=False)
+    assert outcome.is_settled
 
 
 def test_the_bar_says_what_choices_may_lose_and_when_the_ranking_is_settled(capsys):
@@ -113,3 +122,10 @@ def test_spending_stays_below_the_budget_though_answers_get_dearer():
     outcome = test.run(progress=False)
     assert outcome.out_of_budget
     assert outcome.spent <= 0.03
+
+
+def test_a_model_that_was_given_up_does_not_keep_the_others_from_being_settled():
+    clients = {"a": lambda _: "yes", "b": lambda _: "no", "c": lambda _: None}
+    outcome = make_test(clients, tolerance=0.05).run(progress=False)
+    assert outcome.is_settled
+    assert "c" in outcome.failed

@@ -84,7 +84,7 @@ def test_three_of_five_questions_stand_for_all_and_the_others_tell_most():
     choices = make_choices([[1, 1], [1, -1]], 2)
     can_answer = np.ones((10, 2), bool)
     can_answer[7] = False
-    chosen = choose_questions(belief, choices, can_answer, 5, [7, 6, 5, 4, 3])
+    chosen = choose_questions(belief, choices, can_answer, 5, [*range(7, -1, -1), 8, 9])
     assert chosen[:3] == [6, 5, 4]
     assert set(chosen[3:]) == {8, 9}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tryage.checkpoint import graceful_interrupt
+from tryage.core.redaction import describe_error
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import MeasurementError
 from tryage.onboarding.journal import AnswerRecord
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _EXPECTED_TOKENS = 700.0  # of an answer of a model of which nothing else is known
 
 _COST_MARGIN = 1.5  # a next answer may cost this much more than the dearest one so far
+
+_NEVER_CHOSEN = 1e6  # in loss
 
 MAX_FAILURES = 5  # questions in a row that fail before a model is given up
 
@@ -146,28 +149,29 @@ class AptitudeTest:
 
     def _plan_batch(self, bar: tqdm[Any]) -> dict[int, list[int]]:
         """Return the questions to ask each model next, empty when the test ends."""
-        if self._budget.stopped or not self._is_open.any():
+        if self._budget.stopped:
             return {}
         regret = expected_regret(self._belief, self._choices)
         self._outcome.regret = regret.quantile(1 - self._config.risk)
         is_settled = regret.exceeds(self._config.tolerance) <= self._config.risk
-        is_short = self._n_answers < self._config.min_prompts
-        self._outcome.is_settled = is_settled and not is_short[self._can_be_asked()].any()
+        is_short = self._can_be_asked() & (self._n_answers < self._config.min_prompts)
+        self._outcome.is_settled = is_settled and not is_short.any()
         bar.set_postfix_str(self._describe())
         if self._outcome.is_settled:
             return {}
         matters = regret.by_model > _SMALL_SHARE * self._config.tolerance
-        is_asked = self._can_be_asked() & (is_short | (matters & (not is_settled)))
-        is_asked &= self._n_answers < self._config.max_prompts
+        is_asked = is_short | (self._can_be_asked() & matters & (not is_settled))
         can_answer = self._is_open & is_asked
         n = min(self._config.batch_size, self._config.max_prompts)
         questions = choose_questions(self._belief, self._choices, can_answer, n, self._order)
         return self._within_budget(questions, can_answer)
 
     def _can_be_asked(self) -> BoolArray:
-        """Return which models have not been given up, `(n_models,)`."""
+        """Return which models may get another question, `(n_models,)`."""
         failed = self._outcome.failed
-        return np.array([one.name not in failed for one in self._candidates])
+        is_alive = np.array([one.name not in failed for one in self._candidates])
+        has_question = self._is_open.any(axis=0)
+        return np.asarray(is_alive & has_question & (self._n_answers < self._config.max_prompts))
 
     def _within_budget(self, questions: list[int], can_answer: BoolArray) -> dict[int, list[int]]:
         """Return the questions for each model, as many as the rest of the budget surely pays."""
@@ -240,10 +244,18 @@ class AptitudeTest:
         )
 
     def _give_up(self, model: int, error: Exception) -> None:
-        """Ask a model no further."""
-        if not isinstance(error, MeasurementError):
-            raise error  # a mistake in the questions or the scorer, the same for all models
-        self._outcome.failed[self._candidates[model].name] = str(error)
+        """Ask a model no further; the others go on."""
+        name = self._candidates[model].name
+        is_described = isinstance(error, MeasurementError)
+        reason = str(error) if is_described else f"{name} failed: {describe_error(error)}"
+        self._exclude(model, reason)
+
+    def _exclude(self, model: int, reason: str) -> None:
+        """Keep why a model is given up; no choice falls on it."""
+        self._outcome.failed.setdefault(self._candidates[model].name, reason)
+        costs = self._choices.costs.copy()
+        costs[:, model] = _NEVER_CHOSEN
+        self._choices = replace(self._choices, costs=costs)
 
     def _learn(self, model: int, question: int, measurement: Measurement) -> None:
         """Write an answer down, and learn from it."""
@@ -268,8 +280,8 @@ class AptitudeTest:
         self._n_failures[model] += 1
         if self._n_failures[model] >= MAX_FAILURES:
             name = self._candidates[model].name
-            self._outcome.failed.setdefault(
-                name,
+            self._exclude(
+                model,
                 f"{name} cannot be measured: {MAX_FAILURES} questions in a row have failed: "
                 f"{measurement.error}",
             )

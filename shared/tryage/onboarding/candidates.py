@@ -24,6 +24,8 @@ ModelSource: TypeAlias = "Candidate | object"
 
 _NAME_ATTRIBUTES = ("model_name", "model", "model_id", "deployment_name", "__name__")
 
+_NO_NAMES = ("<lambda>", "unknown")
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -122,7 +124,7 @@ def model_name(model: object) -> str:
     spellings = [getattr(model, name, None) for name in _NAME_ATTRIBUTES]
     spellings.append(getattr(metadata, "model_name", None))
     for name in spellings:
-        if isinstance(name, str) and name.strip() and name != "<lambda>":
+        if isinstance(name, str) and name.strip() and name not in _NO_NAMES:
             return name
     raise InputError(
         f"A {type(model).__name__} does not say which model it calls. Give it a name: "

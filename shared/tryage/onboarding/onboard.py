@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tryage.onboarding.questions import Question
     from tryage.scoring.measurement import Prompt
 
+MAX_TYPICAL = 128  # prompts; more would only take longer
+
 MIN_ANSWERS = 3  # of which the latency and the length are taken over as facts
 
 
@@ -94,7 +96,9 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
         MeasurementError: no model gave an answer, or another process uses the journal.
         KeyboardInterrupt: after Ctrl-C, when everything is written.
     """
-    config = config or OnboardingConfig()
+    config = _check_config(config)
+    if journal is not None and not isinstance(journal, (str, Path)):
+        raise InputError(f"The journal is {journal!r:.80}; expected the path of a file, or None.")
     learned = _check_perception(perception)
     candidates = find_candidates(models, library, make_client)
     run_budget = Budget(budget)
@@ -178,6 +182,12 @@ def _costs_in_loss(
     return np.where(np.isnan(usd), assumed_costs(request)[:, None], usd) / answer_value
 
 
+def _check_config(config: OnboardingConfig | None) -> OnboardingConfig:
+    if config is not None and not isinstance(config, OnboardingConfig):
+        raise InputError(f"config is a {type(config).__name__}; expected an OnboardingConfig.")
+    return config or OnboardingConfig()
+
+
 def _check_perception(perception: Perception) -> LearnedPerception:
     if not isinstance(perception, LearnedPerception):
         raise PerceptionError(
@@ -225,10 +235,10 @@ def _typical_prompts(
     config: OnboardingConfig, perception: LearnedPerception, asked: Sequence[Prompt]
 ) -> Sequence[str]:
     """Return prompts that stand for those that will be routed."""
-    if config.typical_prompts is not None:
-        return list(config.typical_prompts)
     own = [prompt.text for prompt in asked if prompt.source != "tryage"]
-    return own or list(perception.typical_prompts())
+    typical = list(config.typical_prompts or own or perception.typical_prompts())
+    rows = np.linspace(0, len(typical) - 1, min(len(typical), MAX_TYPICAL)).round().astype(int)
+    return [typical[row] for row in rows.tolist()]
 
 
 def with_measured_facts(expert: Expert, records: Sequence[AnswerRecord]) -> Expert:

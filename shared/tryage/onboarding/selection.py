@@ -29,6 +29,8 @@ N_SAMPLES = 400  # of the abilities; the share of 5% is then known to 1%
 
 REPRESENTATIVE_SHARE = 0.6  # of the questions of a batch
 
+_MAX_CANDIDATES = 300  # questions among which the most informative are sought, for speed
+
 _SEED = 0  # the same belief has the same samples, so that a resumed test goes on as it was
 
 _LEVEL_WEIGHT = 0.05  # of the mean loss of each model, beside the differences
@@ -125,8 +127,11 @@ def choose_questions(
     for question in chosen:
         is_open[question] = False
         planned.shrink(question, np.flatnonzero(can_answer[question]).tolist())
-    while len(chosen) < n and is_open.any():
-        candidates = np.flatnonzero(is_open)
+    others = np.array([question for question in order if is_open[question]], np.intp)
+    others = others if others.size else np.flatnonzero(is_open)
+    others = others[:_MAX_CANDIDATES]
+    while len(chosen) < n and is_open[others].any():
+        candidates = others[is_open[others]]
         gains = _gains(planned, importance, candidates, can_answer[candidates])
         best = int(candidates[gains.argmax()])
         chosen.append(best)
