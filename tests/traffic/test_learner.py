@@ -11,6 +11,7 @@ import pytest
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
+from tryage.errors import InputError
 from tryage.perception.abilities import MAX_SURPRISE, Gaussian, LogGapLink
 from tryage.traffic.learner import MIN_JUDGED, MIN_REGAINED, UNDO, Learner
 from tryage.traffic.learner_state import LearnerState
@@ -348,7 +349,19 @@ def test_a_thousand_retries_say_no_more_than_their_ratio(learner, rows):
     assert first < learner.level(NEW)[0] < bound + 0.1
 
 
+def test_an_undo_without_what_was_known_is_refused(learner):
+    with pytest.raises(InputError, match="pass rewind"):
+        learner.update([Event(1, "e", 0.0, UNDO, {"sequence": 0})])
+
+
 # Harm
+
+
+def test_an_answer_in_place_of_another_expert_says_nothing_of_harm(learner, rows):
+    for _ in range(100):
+        row = rows("coder", 0.0, frozen_choice=KNOWN, propensity=0.5)
+        learner.update([replace(row, expert=KNOWN)])
+    assert learner.state.guard.count == 0
 
 
 def test_learning_that_loses_to_the_frozen_router_is_rolled_back(learned, learner, rows):

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from tryage.errors import InputError
 from tryage.perception.abilities import Gaussian
+from tryage.perception.unmeasured import ObservedExperts
 from tryage.perception.wrappers import match_columns
 from tryage.traffic.beliefs import Belief, first_belief, forget, update_belief
 from tryage.traffic.drift import ExpectedLoss
 from tryage.traffic.feedback_model import FeedbackModel
-from tryage.traffic.learner_state import LearnerState, Suspect
+from tryage.traffic.learner_state import STATE_FORMAT, LearnerState, Suspect
 from tryage.traffic.records import Event, LoggedFeedback
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import FloatArray
     from tryage.core.library import Library
-    from tryage.perception.abilities import Link, SoftThreshold
+    from tryage.perception.abilities import Abilities, Link, SoftThreshold
     from tryage.perception.model import LearnedPerception
     from tryage.perception.unmeasured import LibraryPerception
     from tryage.traffic.drift import Direction
@@ -37,23 +39,21 @@ UNDO = "undo"  # the kind of event that brings back what was known at another se
 
 PROBE_SHARE = 0.01  # of decisions
 
-REGAINED_MARGIN = 0.05  # of the range of losses
+# After a change nothing is known of the level, and only the last answers count.
+_CHANGED_LEVEL_STD = 0.5  # of the range of losses
+_SUSPECT_FORGETTING = 0.05  # of what is known, with each answer
 
+# When an expert that became worse is as good as before, and how far that is believed.
 MIN_REGAINED = 30  # answers
-
+REGAINED_MARGIN = 0.05  # of the range of losses
 REGAINED_LEVEL_STD = 0.05
 
-_SUSPECT_FORGETTING = 0.05  # of what is known, with each answer of an expert that became worse
-
-_MAX_UNMEASURED = 500  # experts
-
-_MAX_HASHED = 2_000  # experts whose facts count for a snapshot; of more, only the names do
-
-MIN_JUDGED = 100  # answers, after which bad luck with the first ones hardly counts
-
+# When an expert failed surprisingly often, and after how many answers that hardly counts.
 UNLUCKY_STDS = 2.0
+MIN_JUDGED = 100  # answers
 
-_CHANGED_LEVEL_STD = 0.5  # of the range of losses: after a change the level may be anything
+_MAX_UNMEASURED = 200  # experts; of more, only those with feedback get what all experts share
+_MAX_HASHED = 2_000  # experts whose facts count for a snapshot; of more, only the names do
 
 FULL_RANGE = (0.0, 1.0)
 
@@ -153,7 +153,12 @@ class Learner:
     def settings_hash(self) -> str:
         """Return a hash of what the state depends on beside the router and the log."""
         experts = self._library if len(self._library) <= _MAX_HASHED else self._library.names
-        parts = [*map(repr, experts), repr(sorted(self.aliases.items())), repr(self.model)]
+        parts = [
+            *map(repr, experts),
+            repr(sorted(self.aliases.items())),
+            repr(self.model),
+            str(STATE_FORMAT),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def copy_empty(self) -> Learner:
@@ -169,7 +174,10 @@ class Learner:
         """Read further rows of the log in their order; return what the user should know.
 
         Rows that were read before are left out. `rewind` returns the state at an earlier sequence
-        number, which an event "undo" needs.
+        number.
+
+        Raises:
+            InputError: there is an event "undo" and no `rewind`.
         """
         alarms: list[Alarm] = []
         for row in rows:
@@ -177,8 +185,8 @@ class Learner:
                 continue
             if isinstance(row, LoggedFeedback):
                 alarms += self._learn(row)
-            elif row.kind == UNDO and rewind is not None:
-                self.restore(rewind(row.values["sequence"]))
+            elif row.kind == UNDO:
+                self.restore(_required(rewind)(row.values["sequence"]))
             self.state.sequence = row.sequence
         return alarms
 
@@ -411,9 +419,10 @@ class Learner:
         self, row: LoggedFeedback, loss: float, position: FloatArray, best: FloatArray
     ) -> bool:
         decision = row.decision
-        frozen = None if decision is None else decision.frozen_choice
-        frozen_name = None if frozen is None else self.expert_name(frozen)
-        if decision is None or frozen is None or frozen_name is None:
+        if decision is None or decision.frozen_choice is None or row.expert != decision.chosen:
+            return False  # propensities say nothing of an expert that answered in place of another
+        frozen_name = self.expert_name(decision.frozen_choice)
+        if frozen_name is None:
             return False
         frozen_loss = self._expected_loss(frozen_name, position, best).mean
         return self.state.guard.update(decision, row.expert, loss, frozen_loss)
@@ -472,11 +481,22 @@ class Learner:
                 ability = self.ability(self._perception.experts[column])
                 means[column], covariances[column] = ability.mean, ability.covariance
             abilities = replace(abilities, means=means, covariances=covariances)
-            for name in self._unmeasured_names():
-                observed = observed.with_ability(name, self.ability(name))
+            names = self._unmeasured_names()
+            observed = ObservedExperts(names, self._joint_abilities(names, abilities))
         perception.replace_beliefs(abilities, observed, self._soft_threshold)
 
-    def _unmeasured_names(self) -> list[str]:
+    def _joint_abilities(self, names: Sequence[str], known: Abilities) -> Abilities:
+        """Return the abilities of some experts, in the precision of the `known` ones."""
+        means, covariances = np.empty((len(names), *known.means.shape[1:])), []
+        for i, name in enumerate(names):
+            ability = self.ability(name)
+            means[i] = ability.mean
+            covariances.append(ability.covariance)
+        shape = (len(names), *known.covariances.shape[1:])
+        joined = np.array(covariances, known.covariances.dtype).reshape(shape)
+        return replace(known, means=means.astype(known.means.dtype), covariances=joined)
+
+    def _unmeasured_names(self) -> tuple[str, ...]:
         """Return the unmeasured experts whose abilities differ from what the perception predicts.
 
         The common difference is of all of them. Of very many, only those with feedback have it.
@@ -485,7 +505,13 @@ class Learner:
         others = self._library.names if len(self._library) <= _MAX_UNMEASURED else ()
         columns = self._columns
         unmeasured += [name for i, name in enumerate(others) if columns[i] < 0]
-        return list(dict.fromkeys([*unmeasured, *self._perception.observed_experts.names]))
+        return tuple(dict.fromkeys([*self._perception.observed_experts.names, *unmeasured]))
+
+
+def _required(rewind: Callable[[int], LearnerState] | None) -> Callable[[int], LearnerState]:
+    if rewind is None:
+        raise InputError("an event 'undo' in the log needs what was known before: pass rewind")
+    return rewind
 
 
 def _widen_level(ability: Gaussian, std: float) -> Gaussian:
