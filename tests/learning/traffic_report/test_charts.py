@@ -53,3 +53,14 @@ def test_six_models_have_colors_of_their_own(report):
 def test_an_alarm_is_a_line_in_the_picture_of_ratings(report):
     assert PALETTE[1].lower() in charts.draw_quality(report)
     assert PALETTE[1].lower() not in charts.draw_quality(replace(report, alarms=()))
+
+
+def test_a_log_of_minutes_shows_seconds_and_one_of_weeks_dates(simulate_traffic):
+    rows, _ = simulate_traffic(60)
+    start = rows[0][0].time
+
+    def stretched(factor):
+        return [(replace(r, time=start + (r.time - start) * factor), o, g) for r, o, g in rows]
+
+    assert re.search(r">00:1\d:\d\d</text>", charts.draw_share(make_report(stretched(0.005))))
+    assert re.search(r">\d\d Nov</text>", charts.draw_share(make_report(stretched(10))))

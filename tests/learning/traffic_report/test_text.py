@@ -24,8 +24,8 @@ def test_the_headline_says_the_period_the_bill_the_savings_the_rating_and_the_al
     assert lines[3] == "The dearest model alone would have cost $10.00."
     assert f"rated {report.quality.value:.3f} of 1 on average" in lines[4]
     assert lines[5] == (
-        "There was 1 alarm or event, the last one at 2023-11-15 12:20: drift, medium, rated .1 "
-        "where .8 was expected."
+        "There was 1 alarm or event, the last one at 2023-11-15 12:20: rated .1 where .8 was "
+        "expected."
     )
 
 
@@ -104,3 +104,8 @@ def test_prompts_are_shown_only_if_the_log_keeps_them(report):
     shown = row[header.index("prompt")]
     assert shown.startswith("Why is the sky blue? xxx")
     assert len(shown) == 90
+
+
+def test_an_alarm_without_words_is_named_by_its_kind_and_model(report):
+    alarm = replace(report.alarms[0], text="")
+    assert "12:20: drift medium." in text.headline(replace(report, alarms=(alarm,)))[5]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SIZE = 4.0, 2.5  # inches; a phone shows it at its full width
 _MAX_NAMED = 6
+_SHORT_PERIOD, _LONG_PERIOD = 600.0, 2 * 86_400.0  # seconds; below the one seconds, above it dates
 
 # Colors of the picture that stand for those of the page. No picture uses them otherwise.
 _TEXT, _GRID, _BACKGROUND, _OTHERS, _PRESENT = (
@@ -190,7 +191,8 @@ def _format_times(axes: Axes, report: TrafficReport) -> None:
     start, end = buckets[0].time, buckets[-1].time + buckets[-1].seconds
     axes.set_xlim(start, end)
     axes.set_xticks(np.linspace(start, end, 5)[:-1] if len(buckets) > 1 else [start])
-    pattern = "%H:%M" if end - start <= 2 * 86_400 else "%d %b"
+    pattern = "%H:%M" if end - start <= _LONG_PERIOD else "%d %b"
+    pattern = "%H:%M:%S" if end - start <= _SHORT_PERIOD else pattern
     axes.xaxis.set_major_formatter(
         lambda value, _: datetime.fromtimestamp(value, timezone.utc).strftime(pattern)
     )

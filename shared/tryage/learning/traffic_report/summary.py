@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tryage.traffic.records import Event
     from tryage.traffic.traffic import Traffic
 
-_BUCKET_SECONDS = (60, 300, 900, 3_600, 14_400, 86_400, 604_800)
+_BUCKET_SECONDS = (5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800)
 _MAX_BUCKETS = 48
 _MAX_FRONT_ROWS = 2_000
 _MAX_FRONT_POINTS = 60

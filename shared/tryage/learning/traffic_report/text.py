@@ -84,9 +84,9 @@ def _trouble_sentences(report: TrafficReport) -> list[str]:
     if report.alarms:
         last = report.alarms[-1]
         number = _were(len(report.alarms), "alarm or event", "alarms and events")
-        parts = [part for part in (last.kind, last.expert, last.text) if part]
+        said = last.text or " ".join(filter(None, (last.kind, last.expert)))
         sentences.append(
-            f"There {number}, the last one at {time(last.time)}: {shorten(', '.join(parts))}."
+            f"There {number}, the last one at {time(last.time)}: {shorten(said).rstrip('.')}."
         )
     if report.failed:
         sentences.append(f"In {count(report.failed, 'request')} a model failed.")
@@ -215,7 +215,8 @@ def comparison_sentences(report: TrafficReport) -> list[str]:
 
 
 def _comparison_parts(one: Comparison) -> list[str]:
-    parts = [f"{one.name} against {one.reference} ({_BASES[one.basis]}): {one.verdict}"]
+    title = f"{one.name} against {one.reference} ({_BASES[one.basis]})"
+    parts = [f"{title[0].upper()}{title[1:]}: {one.verdict}"]
     if one.saved_share is not None and one.cost is not None:
         word, more = ("saves", "") if one.cost.value <= 0 else ("costs", " more")
         sure = "" if one.cost.low > 0 or one.cost.high < 0 else ", which may be chance"
