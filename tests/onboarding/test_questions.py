@@ -143,3 +143,10 @@ def test_without_the_package_for_json_nothing_is_asked(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"tryage\[onboard\]"):
         QuestionScorer(load_questions(kinds=["extraction"]))
     assert QuestionScorer(load_questions(kinds=["logic"]))
+
+
+def test_what_a_model_thinks_aloud_before_its_answer_does_not_count(scorer):
+    question = next(q for q in WITHOUT_CODE if q.scorer == "regular_expression")
+    thoughts = "<think>\nThe answer is **wrong**. {}\n</think>\n\n"
+    assert scorer(question.prompt, thoughts + question.answer).score == 1
+    assert scorer(question.prompt, thoughts + "no idea").score == 0

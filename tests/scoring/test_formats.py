@@ -37,6 +37,8 @@ def prompt_for(*references: str) -> Prompt:
         "Ответ: [1, 2, 3]",
         "答案是[1, 2, 3]。",
         r"\boxed{[1, 2, 3]}",
+        "The answer is [4]. No: the answer is [1, 2, 3].",
+        "```\n[9]\n```\nand after the change\n```\n[1, 2, 3]\n```\n",
     ],
 )
 def test_the_final_answer_is_read_out_of_what_is_around_it(answer):
@@ -105,8 +107,17 @@ def test_a_broken_schema_is_an_input_error(schema):
         json_schema(prompt_for(schema), "{}")
 
 
-def test_a_schema_that_refers_to_another_document_is_an_input_error_and_reads_nothing():
+def test_a_schema_that_refers_to_another_document_is_an_input_error_and_reads_nothing(monkeypatch):
     pytest.importorskip("jsonschema")
+    asked = []
+    monkeypatch.setattr("urllib.request.urlopen", asked.append)
     schema = '{"$ref": "http://127.0.0.1:9/schema.json"}'
     with pytest.raises(InputError, match="refers to"):
         json_schema(prompt_for(schema), "{}")
+    assert not asked
+
+
+@pytest.mark.parametrize("answer", ["NaN", "[Infinity]", "it is [-Infinity]"])
+def test_what_python_reads_beyond_json_is_no_json(answer):
+    pytest.importorskip("jsonschema")
+    assert json_schema(prompt_for("{}"), answer) == 0

@@ -151,7 +151,7 @@ def test_the_first_letter_of_a_word_is_no_choice(answer):
         "答案是42。",
         "一共42个",
         "Antwort: 42 (also 40 + 2)",
-        "Ответ: 42 руб.",
+        "Ответ: **42**",
         "La réponse est 42.",
     ],
 )

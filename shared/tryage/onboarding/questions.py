@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -45,6 +46,9 @@ _SCORERS: dict[str, Scorer] = {
 
 CODE_SCORER = "passes_tests"
 
+# What a model thinks aloud before it answers: local reasoning models send it as a part of the text.
+_REASONING = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -69,6 +73,8 @@ class Question:
 
 class QuestionScorer:
     """Scores an answer to a question with the scorer of that question.
+
+    What a model thinks aloud first, between `<think>` and `</think>`, does not count.
 
     Args:
         questions: The questions that are asked.
@@ -99,7 +105,8 @@ class QuestionScorer:
         """
         if prompt.id not in self._names:
             raise InputError(f"{prompt.text!r:.80} is not one of the questions of this scorer.")
-        return ScoreResult.from_value(self._scorers[self._names[prompt.id]](prompt, answer))
+        text = _REASONING.sub("", answer, count=1)
+        return ScoreResult.from_value(self._scorers[self._names[prompt.id]](prompt, text))
 
 
 def load_questions(
