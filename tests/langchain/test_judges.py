@@ -264,6 +264,23 @@ def test_every_step_of_a_tool_loop_is_in_the_log(router, small, big, traffic):
     assert all(feedback == [] for _, _, feedback in found)
 
 
+def test_the_later_steps_of_a_turn_teach_as_the_first_does(small, big, traffic):
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    middleware = TryageMiddleware({"gpt-4o-mini": small, "gpt-4o": big}, traffic=traffic)
+    agent = create_agent(ScriptedChatModel(model="own"), [add], middleware=[middleware])
+    state = agent.invoke({"messages": [("user", "What is 2 + 3?")]})
+    (first, _, _), (second, _, _) = rows(middleware)
+    assert second.id == state["tryage"]["id"]
+    assert second.position.tolist() == first.position.tolist()
+    assert second.kind == first.kind
+    assert middleware.feedback(second.id, 0.0)
+    router = middleware._session.chat_router.router
+    assert router.log.has_learned
+
+
 def test_a_routed_runnable_has_an_outcome_and_its_run_the_id(perception, traffic, recorder):
     router = Router(perception, EXPERTS, traffic=traffic)
     models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
