@@ -21,6 +21,7 @@ from tryage.chat.candidates import (
     candidate_experts,
 )
 from tryage.chat.model_names import bundled_library
+from tryage.core.exploration import Exploration
 from tryage.core.library import Provenance
 from tryage.errors import InputError
 from tryage.hub.catalog import Catalogue
@@ -476,3 +477,29 @@ def test_without_a_catalogue_its_modules_are_not_loaded(tmp_path):
     env = {**os.environ, "TRYAGE_HOME": str(tmp_path)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
     assert done.stdout.strip() == "False"
+
+
+def test_a_pool_with_a_log_learns_by_itself_and_not_for_its_base(tmp_path):
+    base = Router.from_pretrained(preferences=Preferences(answer_value=1e9))
+    pool = CandidatePool.from_experts([base.library[0], base.library[1]], base.library)
+    logs = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two")]
+    one, two = (pool.build_router(base, None, None, traffic=log) for log in logs)
+    before = losses_of(base, pool)
+    one.feedback(one.route("hello").id, 0.0, kind="test")
+    assert losses_of(one, pool) != before
+    assert losses_of(two, pool) == losses_of(base, pool) == before
+
+
+def losses_of(router, pool):
+    ranking = router.decide_batch(["hello"])[0].ranking
+    return {name: ranking.entry(name).predicted_loss for name in pool.library.names}
+
+
+def test_a_pool_has_the_log_and_the_exploration_of_its_base(tmp_path):
+    exploration = Exploration(budget=0.5)
+    base = Router.from_pretrained(traffic=f"sqlite:///{tmp_path}/log.db", exploration=exploration)
+    pool = CandidatePool.from_experts([base.library[0], base.library[1]], base.library)
+    router = pool.build_router(base, None, None)
+    assert router.traffic is base.traffic
+    assert router.exploration is exploration
+    assert router.log.library is router.library

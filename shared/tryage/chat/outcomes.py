@@ -55,7 +55,7 @@ def signal_of(error: Exception) -> Signal | None:
 
 
 class CallOutcome:
-    """Notes what comes of one call, and writes it once, when the answer is complete.
+    """Notes what comes of one call, and writes it when the answer is complete.
 
     Without a log it does nothing.
 
@@ -85,7 +85,6 @@ class CallOutcome:
         self._error: str | None = None
         self._started = clock()
         self.read_text, self._judge = read_text, judge
-        self._is_written = False
         if self._log is not None:
             chat_router.record(plan)
             if "retry" in self._signals and (earlier := chat_router.retried(plan)) is not None:
@@ -137,9 +136,8 @@ class CallOutcome:
         self._write(latency=self._clock() - self._started)
 
     def _write(self, **values: Any) -> None:  # noqa: ANN401 - fields of an outcome
-        if self._log is None or self._is_written:
+        if self._log is None:
             return
-        self._is_written = True
         served_by = values.get("served_by")
         self._log.record_outcome(
             Outcome(
