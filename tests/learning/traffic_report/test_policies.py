@@ -149,11 +149,16 @@ def test_a_router_with_what_it_had_learned_by_a_time_chooses_as_it_did_then(bund
             for decision in learning.route_batch(PROMPTS):
                 bad = decision.expert.name in before
                 learning.feedback(decision.id, score=0.0 if bad else 1.0, kind="test")
-        after = {one.expert.name for one in learning.decide_batch(PROMPTS)}
+        # A probe may put another expert first.
+        after = {min(one.ranking, key=_total).name for one in learning.decide_batch(PROMPTS)}
         log = read_table(traffic.decisions(until=middle))
         policies = [router_at(_fresh(bundled), traffic, at) for at in (middle, time.time())]
     assert sorted(names(policies[0], log)) == sorted(before)
     assert set(names(policies[1], log)) == after != set(before)
+
+
+def _total(ranked):
+    return ranked.total
 
 
 def _logging(router, traffic):
