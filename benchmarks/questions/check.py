@@ -16,7 +16,14 @@ from pathlib import Path
 
 from mutants import mutants
 
-from tryage.onboarding.questions import CODE_SCORER, Question, QuestionScorer, load_questions
+from tryage import Router
+from tryage.onboarding.questions import (
+    CODE_SCORER,
+    LEVELS,
+    Question,
+    QuestionScorer,
+    load_questions,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import TYPE_CHECKING
@@ -38,10 +45,21 @@ def main() -> None:
     print(f"{len(questions)} questions, right answers refused: {refused}")
     code = [question for question in questions if question.scorer == CODE_SCORER]
     print(f"{sum(check_mutants(question, scorer) for question in code)} mutants pass")
+    print_expected_losses(questions)
     overlapping = list(find_overlaps(questions))
     print(f"{len(overlapping)} prompts nearly occur in the outcome sets: {overlapping}")
     if refused or overlapping:
         raise SystemExit(1)
+
+
+def print_expected_losses(questions: tuple[Question, ...]) -> None:
+    """Print the mean loss that the bundled router expects of its experts at each level."""
+    prediction = Router.from_pretrained().perception.predict([q.prompt.text for q in questions])
+    for level in LEVELS:
+        chosen = [row for row, question in enumerate(questions) if question.level == level]
+        print(
+            f"{level}: expected loss {prediction.losses[chosen].mean():.3f}, {len(chosen)} questions"
+        )
 
 
 def check_mutants(question: Question, scorer: QuestionScorer) -> int:
