@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _BESIDE = "the router that answers"
-_BATCH_SIZE = 32  # prompts of one encoder pass: longer ones would keep callers from Python's lock
-_INTERVAL = 0.05  # seconds for which decisions are gathered
+_BATCH_SIZE = 8  # prompts of one encoder pass, for which Python's lock is held: under two ms
+_PAUSE = 0.002  # seconds between two passes, for calls that wait for that lock
+_INTERVAL = 0.5  # seconds for which decisions are gathered: one pass for many costs much less
 _CLOSING_TIME = 5.0  # seconds at the end of the process
 
 
@@ -184,6 +185,7 @@ class _Recorder:
                     choices = {**decision.shadow_choices, self._name: choice}
                     decision = replace(decision, shadow_choices=choices)
                 self._beside.record(decision, **job.details)
+            time.sleep(_PAUSE)
         return ()
 
     def _choices(self, jobs: Sequence[_Job]) -> list[str | None]:

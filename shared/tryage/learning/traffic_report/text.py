@@ -252,7 +252,7 @@ def surprise_rows(report: TrafficReport) -> Rows:
         ]
         for one in report.surprises
     ]
-    return [[*header, *(["prompt"] if has_prompts else []), "expected", "rated"], *rows]
+    return [[*header, *(["prompt"] if has_prompts else []), "expected score", "score"], *rows]
 
 
 def notes(report: TrafficReport) -> list[str]:
