@@ -151,10 +151,15 @@ def test_a_router_with_what_it_had_learned_by_a_time_chooses_as_it_did_then(bund
                 learning.feedback(decision.id, score=0.0 if bad else 1.0, kind="test")
         # A probe may put another expert first.
         after = {min(one.ranking, key=_total).name for one in learning.decide_batch(PROMPTS)}
-        log = read_table(traffic.decisions(until=middle))
-        policies = [router_at(_fresh(bundled), traffic, at) for at in (middle, time.time())]
+        end = time.time()
+        learning.route_batch(PROMPTS)
+        log = read_table(traffic.decisions(since=end))
+        policies = [router_at(_fresh(bundled), traffic, at) for at in (middle, end)]
+        everything = read_table(traffic.decisions())
     assert sorted(names(policies[0], log)) == sorted(before)
     assert set(names(policies[1], log)) == after != set(before)
+    with pytest.raises(InputError, match="looks too good on decisions before"):
+        policies[1](everything)
 
 
 def _total(ranked):

@@ -7,6 +7,7 @@ A policy is a function of the logged decisions that returns the probability of e
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -134,6 +135,9 @@ def saved_router(router: Router, *, decided_as: str | None = None) -> Policy:
 def router_at(router: Router, traffic: Traffic, time: float) -> Policy:
     """Return the policy of a router with what it had learned from the log up to a time.
 
+    The policy judges later decisions alone: by the ratings that it has learned from, it would look
+    better than it is.
+
     Args:
         router: The router as it was saved, before it learned. This call teaches it.
         traffic: The log.
@@ -151,7 +155,18 @@ def router_at(router: Router, traffic: Traffic, time: float) -> Policy:
     sync = TrafficSync(traffic, learner, perception)
     learner.restore(sync.state_at(traffic.sequence_at(time)))
     learner.apply(perception)
-    return saved_router(router, decided_as=fingerprint)
+    choose = saved_router(router, decided_as=fingerprint)
+
+    def policy(table: TrafficTable) -> Float64Array:
+        if (table.times < time).any():
+            moment = datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="minutes")
+            raise InputError(
+                f"A router that has learned up to {moment} looks too good on decisions before "
+                "that; judge it on later ones, such as with --days."
+            )
+        return choose(table)
+
+    return policy
 
 
 def _losses_at_positions(table: TrafficTable, router: Router, fingerprint: str) -> FloatArray:
