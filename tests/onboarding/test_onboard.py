@@ -105,6 +105,13 @@ def test_the_budget_is_never_passed(router, prompts, make_model):
     assert result.report.out_of_budget
 
 
+def test_models_that_are_asked_at_once_do_not_pass_the_budget_together(router, prompts, make_model):
+    models = [priced(f"model-{i}", make_model({"sum"}, cost=0.05), 60.0) for i in range(8)]
+    with pytest.raises(MeasurementError, match="the budget pays for no question"):
+        run(router, models, prompts, budget=0.06)
+    assert not any(one.client.asked for one in models)
+
+
 def test_a_budget_needs_every_price_before_the_first_request(router, prompts, make_model):
     model = make_model({"sum"})
     with pytest.raises(InputError, match="prices of mystery are unknown"):

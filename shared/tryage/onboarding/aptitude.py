@@ -125,9 +125,12 @@ class AptitudeTest:
         with bar, graceful_interrupt(self._budget.stop):
             bar.update(int(self._n_answers.sum()))
             while plan := self._plan_batch(bar):
+                n_open, n_failed = self._is_open.sum(), len(self._outcome.failed)
                 for model, question, measurement in self._ask(plan):
                     self._learn(model, question, measurement)
                     bar.update(measurement.error is None)
+                if (n_open, n_failed) == (self._is_open.sum(), len(self._outcome.failed)):
+                    break  # the budget allowed no request
             bar.set_postfix_str(self._describe())
         self._outcome.spent = self._budget.spent
         self._outcome.interrupted = self._budget.stopped

@@ -5,7 +5,7 @@ An answer of model `m` to the question `z` at position `x` has the loss
     L = a_m . x + d_z + e,    d_z ~ N(0, shared_z),    e ~ N(0, own_z)
 
 `d_z` is what the text of the question does not tell of its difficulty: it is the same for all
-models, and nearly half of the noise. So models that answer the same questions are compared without
+models, and two fifths of the noise. So models that answer the same questions are compared without
 it. The state is `[a_1 ... a_M, d_1 ... d_n]`, one Gaussian; an answer is one step of a Kalman
 filter (Kalman, 1960; Bishop 2006, eq. 3.50-3.51).
 """
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float64Array
     from tryage.perception.abilities import Link
 
-SHARED_NOISE = 0.45
+SHARED_NOISE = 0.4
 """The share of the noise of a loss that all models have in common on a question.
 
-Measured on seven outcome sets by the residuals of known models: 0.28 to 0.54, mean 0.39, of a
-difficulty that is the same for all, and half in all (`benchmarks/onboarding.py --noise`).
+Measured by the residuals of known models in seven outcome sets: 0.28 to 0.55, mean 0.39
+(`benchmarks/onboarding.py --noise`).
 """
-
 
 PRIOR_CORRELATION = 0.25
 """How far the errors of what facts tell of models agree, because all are judged on one set."""
