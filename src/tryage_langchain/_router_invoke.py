@@ -11,6 +11,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import AIMessage
 from langchain_core.runnables.config import patch_config, run_in_executor
 from pydantic import PrivateAttr
 
@@ -36,7 +37,7 @@ from tryage_langchain._call_settings import (
 )
 from tryage_langchain._clients import client_with_effort
 from tryage_langchain._efforts import own_effort
-from tryage_langchain._fallback import aemit_decision, emit_decision
+from tryage_langchain._fallback import RECORD_KEY, aemit_decision, emit_decision
 from tryage_langchain._messages import (
     add_chunk,
     clean_input,
@@ -98,7 +99,7 @@ class RouterInvokeMixin(BatchMixin):
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
         with self._session.counting(run):
-            return run.child.invoke(run.input, run.config, **kwargs)
+            return with_id(run.child.invoke(run.input, run.config, **kwargs), run)
 
     async def _ainvoke(
         self,
@@ -114,7 +115,7 @@ class RouterInvokeMixin(BatchMixin):
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
         with self._session.counting(run):
-            return await run.child.ainvoke(run.input, run.config, **kwargs)
+            return with_id(await run.child.ainvoke(run.input, run.config, **kwargs), run)
 
     async def _adecide(self, input: Any, config: RunnableConfig) -> Decision:
         return await self._executor.run((self._session, input, config), input_size(input))
@@ -168,7 +169,8 @@ class RouterInvokeMixin(BatchMixin):
             return
         run = self._session.child_run(decision, value, run_manager, config)
         with self._session.counting(run):
-            yield from run.child.stream(run.input, run.config, **kwargs)
+            for i, chunk in enumerate(run.child.stream(run.input, run.config, **kwargs)):
+                yield chunk if i else with_id(chunk, run)
 
     async def _atransform(
         self,
@@ -187,9 +189,11 @@ class RouterInvokeMixin(BatchMixin):
             yield decision
             return
         run = self._session.child_run(decision, value, run_manager, config)
+        is_first = True
         with self._session.counting(run):
             async for chunk in run.child.astream(run.input, run.config, **kwargs):
-                yield chunk
+                yield with_id(chunk, run) if is_first else chunk
+                is_first = False
 
     # A batch -------------------------------------------------------------------------------
 
@@ -471,6 +475,15 @@ def run_outcome(
     )
 
 
+def with_id(answer: Any, run: ChildRun) -> Any:
+    """Return an answer with the id of its decision; one without a message stays as it is."""
+    if not isinstance(answer, AIMessage) or RECORD_KEY in answer.response_metadata:
+        return answer
+    record = {"id": run.decision_id, "model": run.name}
+    metadata = {**answer.response_metadata, RECORD_KEY: record}
+    return answer.model_copy(update={"response_metadata": metadata})
+
+
 def log_context(config: RunnableConfig) -> ConversationContext:
     """Return the keys and tags of a config, for the log of traffic."""
     return ConversationContext(keys=log_keys(config), tags=tuple(config.get("tags") or ()))
@@ -503,8 +516,8 @@ def _merge_answers(
     """Return the outcomes with the answers, or exceptions, in the rows of their runnables."""
     results: list[Any] = list(outcomes)
     for batch, batch_answers in zip(batches, answers, strict=True):
-        for row, answer in zip(batch.rows, batch_answers, strict=True):
-            results[row] = answer
+        for row, run, answer in zip(batch.rows, batch.runs, batch_answers, strict=True):
+            results[row] = with_id(answer, run)
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 
 from tryage import Expert, Router
@@ -285,15 +285,17 @@ def test_a_routed_runnable_has_an_outcome_and_its_run_the_id(perception, traffic
     router = Router(perception, EXPERTS, traffic=traffic)
     models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
     runnable = TryageRouter(router, models)
-    assert isinstance(runnable.invoke("small question", {"callbacks": [recorder]}), AIMessage)
-    list(runnable.stream("big question"))
-    runnable.batch(["small question", "big question"])
+    answers = [runnable.invoke("small question", {"callbacks": [recorder]})]
+    answers += [sum_chunks(list(runnable.stream("big question")))]
+    answers += runnable.batch(["small question", "big question"])
     router.log.flush(10)
     found = list(traffic.decisions())
     assert [outcome.served_by for _, outcome, _ in found] == ["small", "big"] * 2
     assert all(outcome.cost and outcome.latency is not None for _, outcome, _ in found)
     (run,) = recorder.of_kind("model")
     assert run["metadata"]["tryage_id"] == found[0][0].id
+    records = [answer.response_metadata["tryage"] for answer in answers]
+    assert [one["id"] for one in records] == [decision.id for decision, _, _ in found]
 
 
 def test_an_error_about_the_log_does_not_show_its_password(make_chat):
