@@ -34,6 +34,10 @@ def test_show_prints_how_much_the_log_holds(url):
     assert result.exit_code == 0, result.output
     assert "2  decisions" in result.output
     assert "Decisions from 2001-09-09 01:46 UTC to" in result.output
+    assert "waits" not in result.output
+    run("feedback", "unknown", "1", "--traffic", url)
+    assert "1  feedback whose decision is not there" in run("show", "--traffic", url).output
+    assert "the oldest since 20" in run("show", "--traffic", url).output
     assert json.loads(run("show", "--traffic", url, "--json").output)["decisions"] == 2
 
 

@@ -51,6 +51,11 @@ def show(url: LogUrl = _DEFAULT_URL, as_json: JsonFlag = False) -> None:
         echo(repr(log))
     for name, words in _LINES.items():
         echo(f"{format_count(counts[name]):>10}  {words}")
+    if counts["first_pending"] is not None:
+        echo(
+            "Feedback waits for decisions that another process may still write, or that were lost; "
+            f"the oldest since {_format_time(counts['first_pending'])}."
+        )
     if counts["first"] is not None:
         echo(f"Decisions from {_format_time(counts['first'])} to {_format_time(counts['last'])}.")
 

@@ -83,9 +83,11 @@ def count_rows(connection: sa.Connection) -> dict[str, Any]:
         name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
         for name, table in tables.items()
     }
-    pending = sa.select(sa.func.count()).where(FEEDBACK.c.sequence.is_(None))
+    pending = sa.select(sa.func.count(), sa.func.min(FEEDBACK.c.time)).where(
+        FEEDBACK.c.sequence.is_(None)
+    )
     first, last = sa.func.min(DECISIONS.c.time), sa.func.max(DECISIONS.c.time)
-    counts["pending_feedback"] = connection.execute(pending).scalar_one()
+    counts["pending_feedback"], counts["first_pending"] = connection.execute(pending).one()
     counts["first"], counts["last"] = connection.execute(sa.select(first, last)).one()
     counts["last_sequence"] = last_sequence(connection)
     return counts

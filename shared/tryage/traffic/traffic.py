@@ -295,8 +295,9 @@ class Traffic:
     def counts(self) -> dict[str, Any]:
         """Return how many records of each kind the log holds, and when its decisions were made.
 
-        "pending_feedback" counts feedback whose decision is not there. "first" and "last" are
-        the times of decisions, in seconds since 1970 (UTC); None for an empty log.
+        "pending_feedback" counts feedback whose decision is not there, the oldest of the time
+        "first_pending". "first" and "last" are the times of decisions. Times are in seconds since
+        1970 (UTC), None where there is none.
 
         Raises:
             TrafficError: the store fails.
