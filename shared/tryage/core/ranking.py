@@ -266,12 +266,9 @@ class Ranking(Sequence[RankedExpert]):
 
     def _cost_terms(self, order: NDArray[np.intp]) -> tuple[float, ...]:
         """Return what dollars add to the totals of some experts, in loss."""
-        terms = self._evaluated_loss.terms
-        added = np.zeros(len(order))
-        for name in (ANSWER_VALUE, "cost"):
-            if name in terms:
-                added = added + terms[name].weight * np.atleast_2d(terms[name].values(order))[0]
-        return tuple(added.tolist())
+        terms = [self._evaluated_loss.terms.get(name) for name in (ANSWER_VALUE, "cost")]
+        parts = [one.weight * np.atleast_2d(one.values(order))[0] for one in terms if one]
+        return tuple(sum(parts).tolist()) if parts else (0.0,) * len(order)
 
     def top(self, k: int) -> NDArray[np.intp]:
         """Return the library positions of the `k` best experts, in order; fast for small `k`."""
@@ -315,8 +312,15 @@ class Ranking(Sequence[RankedExpert]):
         return order
 
     def _totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
-        """Return the exact totals of some experts, `(k,)`."""
-        totals: NDArray[np.float64] = self._evaluated_loss.totals(experts)[0]
+        """Return the exact totals of some experts, `(k,)`; those of few are computed once."""
+        if self._losses.size <= MAX_EXACT_EXPERTS:
+            return self._all_totals[experts]
+        totals: NDArray[np.float64] = self._routing_loss.totals(experts)[0]
+        return totals
+
+    @cached_property
+    def _all_totals(self) -> NDArray[np.float64]:
+        totals: NDArray[np.float64] = self._evaluated_loss.totals(ALL)[0]
         return totals
 
     @cached_property

@@ -162,7 +162,11 @@ class Database:
 
     def _make_engine(self) -> sa.Engine:
         if self.is_sqlite:
-            arguments: dict[str, Any] = {"timeout": self._timeout, "check_same_thread": False}
+            arguments: dict[str, Any] = {
+                "timeout": self._timeout,
+                "check_same_thread": False,
+                "cached_statements": 16,  # those that insert many rows are large
+            }
         else:
             arguments = {"connect_timeout": max(2, round(self._timeout))}
         engine = sa.create_engine(

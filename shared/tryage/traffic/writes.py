@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = COUNTERS.c.name == "log"
 _MAX_NUMBERED = 1_000  # at a time, so that no transaction is long
-_MAX_ROWS = 512  # of a statement
+_MAX_ROWS = 1_024  # of a statement
 _MAX_VALUES_OF_OLD_SQLITE = 999  # in a statement, before 3.32
 _DIALECTS: dict[str, Any] = {"sqlite": sqlite_dialect, "postgresql": postgresql}
 
@@ -123,7 +123,7 @@ def insert_snapshot(connection: sa.Connection, snapshot: Snapshot) -> None:
 def _insert_many(
     connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
 ) -> None:
-    """Insert rows with few statements, each for a power of two of them.
+    """Insert rows with few statements.
 
     A statement gives Python's lock to other threads and takes it again. Each time a call may wait
     for it, so many rows with few statements slow fewer calls than many statements would.
@@ -131,22 +131,27 @@ def _insert_many(
     start = 0
     while start < len(rows):
         n_rows = _statement_size(connection.dialect.name, table, len(rows) - start)
-        sql = _insert_statement(connection.dialect.name, table, n_rows)
-        values = tuple(chain.from_iterable(rows[start : start + n_rows]))
-        connection.exec_driver_sql(sql, values)
+        head, values, tail = _insert_statement(connection.dialect.name, table)
+        sql = f"{head}{', '.join([values] * n_rows)}{tail}"
+        parameters = tuple(chain.from_iterable(rows[start : start + n_rows]))
+        connection.exec_driver_sql(sql, parameters)
         start += n_rows
 
 
 def _statement_size(dialect: str, table: sa.Table, n_rows: int) -> int:
-    """Return how many of the next rows one statement inserts: a power of two."""
-    is_old = dialect == "sqlite" and sqlite3.sqlite_version_info < (3, 32)
-    largest = _MAX_VALUES_OF_OLD_SQLITE // len(table.columns) if is_old else _MAX_ROWS
-    return 1 << (min(n_rows, largest).bit_length() - 1)
+    """Return how many of the next rows one statement inserts.
+
+    In PostgreSQL it is a power of two, because its driver parses each new statement in Python.
+    """
+    if dialect == "sqlite":
+        is_old = sqlite3.sqlite_version_info < (3, 32)
+        return min(n_rows, _MAX_VALUES_OF_OLD_SQLITE // len(table.columns) if is_old else _MAX_ROWS)
+    return 1 << (min(n_rows, _MAX_ROWS).bit_length() - 1)
 
 
 @cache
-def _insert_statement(dialect: str, table: sa.Table, n_rows: int) -> str:
-    """Return the statement that inserts so many rows, with values in the order of the columns."""
+def _insert_statement(dialect: str, table: sa.Table) -> tuple[str, str, str]:
+    """Return the statement that inserts rows: before them, one row, and after them."""
     one_row = _insert(dialect, table).values(dict.fromkeys(table.columns.keys()))
     if table is OUTCOMES:
         key = OUTCOMES.c.decision_id
@@ -157,7 +162,7 @@ def _insert_statement(dialect: str, table: sa.Table, n_rows: int) -> str:
     style = "qmark" if dialect == "sqlite" else "format"
     sql = str(one_row.compile(dialect=_DIALECTS[dialect].dialect(paramstyle=style)))
     head, values, tail = re.split(r"VALUES (\(.*?\)) (?=ON CONFLICT)", sql, maxsplit=1)
-    return f"{head}VALUES {', '.join([values] * n_rows)} {tail}"
+    return f"{head}VALUES ", values, f" {tail}"
 
 
 def _insert(dialect: str, table: sa.Table) -> Any:  # noqa: ANN401 - classes with the same methods
