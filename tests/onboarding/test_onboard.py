@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Router
+from tryage.core.perception import SecondStage
 from tryage.errors import InputError, MeasurementError, PerceptionError
 from tryage.onboarding.candidates import Candidate
 from tryage.onboarding.config import OnboardingConfig
@@ -210,3 +211,19 @@ def test_a_string_needs_something_that_makes_a_client(router, prompts, make_mode
 def test_a_perception_that_cannot_learn_is_refused(prompts, make_model):
     with pytest.raises(PerceptionError, match="cannot learn"):
         onboard_models(FixedPerception({"a": 0.5}), None, {"new": make_model(())}, prompts=prompts)
+
+
+def test_the_second_stage_of_a_router_learns_the_model_too(router, prompts, make_model):
+    stage = SecondStage(router.perception.replace(), 0.1, (1.0,), (0.5,))
+    perception = router.perception.replace(second_stage=stage)
+    two_stage = Router(perception, router.library)
+    result = run(two_stage, {"new": make_model({"law"})}, prompts)
+    assert result.perception.second_stage.perception.experts[-1] == "new"
+
+
+def test_answers_that_another_method_scored_are_asked_again(router, make_model, tmp_path):
+    journal, row = tmp_path / "answers.jsonl", {"prompt": "sum oslo", "prompt_id": "q"}
+    run(router, {"new": make_model({"sum"})}, [row | {"answer": "yes"}], journal=journal)
+    model = make_model({"sum"})
+    run(router, {"new": model}, [row | {"answer": 42}], journal=journal)
+    assert model.asked == ["sum oslo"]

@@ -119,17 +119,17 @@ class AbilityBelief:
         n = self.n_models * self.size
         return self.covariance[:n, :n]
 
-    def answers(self, model: int) -> tuple[Float64Array, Float64Array]:
-        """Return the positions `(n, k)` of the questions that a model answered, and its losses."""
-        own = [(question, loss) for question, other, loss in self._answers if other == model]
-        rows = np.array([question for question, _ in own], np.intp)
-        return self.places.positions[rows], np.array([loss for _, loss in own], np.float64)
+    def answers(self, model: int) -> dict[int, float]:
+        """Return the loss of a model on each question that it answered."""
+        return {question: loss for question, other, loss in self._answers if other == model}
 
     def calibrated_ability(self, model: int, link: Link) -> Gaussian:
         """Return the belief about one model, with the level that its answers have on average."""
-        ability, (positions, losses) = self.ability(model), self.answers(model)
+        ability, answers = self.ability(model), self.answers(model)
         noise = float((self.places.shared + self.places.own).mean())
-        ability.mean[0] += link.level_shift(positions @ ability.mean, losses, noise)
+        y = self.places.positions[np.array(list(answers), np.intp)] @ ability.mean
+        losses = np.array(list(answers.values()), np.float64)
+        ability.mean[0] += link.level_shift(y, losses, noise)
         return ability
 
     def update(self, question: int, losses: Mapping[int, float]) -> None:

@@ -116,20 +116,23 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
     with open_journal(None if journal is None else Path(journal)) as records:
         test = AptitudeTest(candidates, question_set, belief, choices, records, run_budget, config)
         outcome = test.run(progress=progress)
-    answered = {record.model for record in records.records if record.score is not None}
-    if not answered.intersection(one.name for one in candidates):
+    tested = [i for i in range(len(candidates)) if belief.answers(i)]
+    if not tested:
         reasons = "; ".join(outcome.failed.values()) or _missing_answers(records.records)
         raise MeasurementError(f"No model gave an answer: {reasons}")
-    tested = [i for i, one in enumerate(candidates) if one.name in answered]
     new_perception, new_library = (
         learned,
         library or Library([candidates[i].expert for i in tested]),
     )
     for i in tested:
         expert = with_measured_facts(candidates[i].expert, records.records)
-        new_perception = new_perception.with_ability(
-            expert.name, belief.calibrated_ability(i, learned.link)
-        )
+        ability = belief.calibrated_ability(i, learned.link)
+        new_perception = new_perception.with_ability(expert.name, ability)
+        if new_perception.second_stage is not None:  # in a space of its own
+            texts = [asked.ask(asked.prompts[question]) for question in belief.answers(i)]
+            losses = dict(zip(texts, belief.answers(i).values(), strict=True))
+            stage = new_perception.second_stage.onboard(expert, losses)
+            new_perception = new_perception.replace(second_stage=stage)
         new_library = new_library.with_expert(expert)
     report = make_report(candidates, asked.prompts, records.records, belief, choices, outcome)
     return OnboardingResult(new_perception, new_library, report)
