@@ -323,6 +323,13 @@ def test_an_expert_that_failed_ten_times_by_chance_gets_a_second_chance(learner,
     assert learner.probes(None, choice=KNOWN) == {}
 
 
+def test_a_second_chance_takes_nothing_from_an_expert_that_became_worse(broken, rows):
+    learner, _, _ = broken
+    learner.update([rows(KNOWN, 0.0) for _ in range(10)])
+    assert learner.state.unlucky == {KNOWN}
+    assert learner.probes(None, choice="coder") == {NEW: 0.01}
+
+
 def test_an_expert_that_fails_as_often_as_expected_gets_no_second_chance(learner, rows):
     learner.update([rows(NEW, float(i % 2)) for i in range(10)])
     assert learner.probes(None, choice=KNOWN) == {}

@@ -438,11 +438,12 @@ class Learner:
         """Return which experts should get a share of decisions although they look worse.
 
         An expert that became worse is asked again and again: otherwise nobody would see that it is
-        well. One that failed surprisingly often in few answers gets a second chance, until it has
-        enough of them. Where learning has led away from the `frozen_choice`, that one is asked now
-        and then, so that the guard can judge. In all it is at most two shares.
+        well. If there is none, one that failed surprisingly often in few answers gets a second
+        chance, until it has enough of them. Where learning has led away from the `frozen_choice`,
+        that one is asked now and then, so that the guard can judge. In all it is at most two
+        shares.
         """
-        in_doubt = dict.fromkeys([*self.state.suspects, *sorted(self.state.unlucky)])
+        in_doubt = self.state.suspects or sorted(self.state.unlucky)
         names = [self._library_names.get(name, name) for name in in_doubt]
         names = [name for name in names if name != choice]
         shares = {name: PROBE_SHARE / len(names) for name in names}
