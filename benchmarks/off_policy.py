@@ -102,7 +102,9 @@ def make_replay(name: str, exploration: Exploration) -> Replay:
     predicted = predict_losses(prompts, losses)
     records = list(_records(predicted, COST_SHARE * costs / costs.mean(), costs, exploration))
     log = read_table((record, None, ()) for record in records)
-    dearest = log.experts[int(np.argmax(costs.mean(axis=0)))]
+    names = expert_names(losses.shape[1])
+    columns = [log.experts.index(name) for name in names]  # the log orders experts by itself
+    dearest = names[int(np.argmax(costs.mean(axis=0)))]
     policies = {
         "no exploration": greedy(log),
         "cost doubled": cost_weight(2)(log),
@@ -110,7 +112,13 @@ def make_replay(name: str, exploration: Exploration) -> Replay:
         "dearest": always(dearest)(log),
         "uniform": (log.propensities > 0) / (log.propensities > 0).sum(axis=1, keepdims=True),
     }
-    return Replay(name, 1 - losses, 1 - predicted, log.propensities, policies)
+    policies = {policy: target[:, columns] for policy, target in policies.items()}
+    return Replay(name, 1 - losses, 1 - predicted, log.propensities[:, columns], policies)
+
+
+def expert_names(n: int) -> list[str]:
+    """Return the names of the experts in the log, in the order of the columns of a replay."""
+    return [f"expert {i:02}" for i in range(n)]
 
 
 def _experts(losses: Float64Array) -> Float64Array:
@@ -144,7 +152,7 @@ def _records(
     exploration: Exploration,
 ) -> Iterator[DecisionRecord]:
     """Yield what a router writes about each prompt; the chosen expert is the best one."""
-    names = np.array([f"expert {i:02}" for i in range(predicted.shape[1])])
+    names = np.array(expert_names(predicted.shape[1]))
     for row, losses in enumerate(predicted):
         known = np.flatnonzero(~np.isnan(losses))
         totals = losses[known] + cost_terms[row, known]
