@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -239,3 +240,26 @@ def test_a_key_is_short_enough_for_an_index(log, decision):
     log.record_decision(decision("d1", key="\N{GRINNING FACE}" * MAX_KEY))
     assert log.flush(5)
     assert len(list(log.decisions())) == 1
+
+
+def test_old_rows_can_be_counted_exported_and_deleted(log, decision, outcome, feedback, tmp_path):
+    for name, when in (("old", 1_000.0), ("new", time.time())):
+        log.record_decision(decision(name, when, key=name))
+        log.record_outcome(outcome(name, when))
+        log.add_feedback(feedback(name, name, when))
+    log.add_event("alarm", {})
+    log.save_snapshot("r", 3, b"state")
+    assert log.export(tmp_path / "log.jsonl", key="old") == 1
+    assert log.prune(days=30) == {"decisions": 1, "outcomes": 1, "feedback": 1}
+    counts = log.counts()
+    assert [counts[name] for name in ("decisions", "outcomes", "feedback", "snapshots")] == [1] * 4
+    assert counts["last_sequence"] == 3
+
+
+def test_many_rows_come_back_from_statements_of_several_sizes(log, decision, outcome):
+    for i in range(700):
+        log.record_decision(decision(f"d{i:03}", float(i)))
+        log.record_outcome(outcome(f"d{i:03}"))
+    assert log.flush(30)
+    assert [one.id for one, *_ in log.decisions()] == [f"d{i:03}" for i in range(700)]
+    assert log.counts()["outcomes"] == 700
