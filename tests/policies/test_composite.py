@@ -52,6 +52,18 @@ def test_a_policy_of_policies_keeps_its_form(good, cheap):
     assert split.routers["a"].routers["shadow"].library.names == ("large", "small")
 
 
+def test_what_is_built_of_policies_is_built_of_their_innermost_routers(good, cheap):
+    built = []
+
+    def build(router):
+        built.append(type(router))
+        return router
+
+    split = Split({"a": Shadow(cheap, beside=good), "b": cheap}).map_routers(build)
+    assert set(built) == {Router}
+    assert isinstance(split.routers["a"], Shadow)
+
+
 def test_an_expert_is_onboarded_in_every_router():
     routers = {name: Router(LearningPerception({"large": 0.1, "small": 0.3})) for name in "ab"}
     split = Split(routers).onboard(Expert("new"), {"hello": 0.0})

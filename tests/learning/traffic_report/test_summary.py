@@ -114,6 +114,11 @@ def test_surprises_are_the_largest_residuals_without_the_text_of_prompts(log, re
     assert {one.prompt for one in report.surprises} == {None}
 
 
+def test_a_rating_of_another_expert_than_the_chosen_one_is_no_surprise(log):
+    rows = [(r, replace(o, served_by="another"), g) for r, o, g in log[0]]
+    assert make_report(rows).surprises == ()
+
+
 def test_alarms_are_the_events_of_the_period(log, report):
     (alarm,) = report.alarms
     assert (alarm.kind, alarm.expert, alarm.text) == (
