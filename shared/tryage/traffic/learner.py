@@ -45,7 +45,7 @@ _SUSPECT_FORGETTING = 0.05  # of what is known, with each answer
 
 # When an expert that became worse is as good as before, and how far that is believed.
 MIN_REGAINED = 30  # answers
-REGAINED_MARGIN = 0.05  # of the range of losses
+REGAINED_MARGIN = 0.05  # of the range of losses, beside one standard deviation of the belief
 REGAINED_LEVEL_STD = 0.05
 
 # When an expert failed surprisingly often, and after how many answers that hardly counts.
@@ -405,8 +405,9 @@ class Learner:
         belief, before = self._belief(name), suspect.before
         middle = belief.position_sum / belief.count
         lowest, highest = self.loss_range
+        y, variance = belief.predict(state.common, middle)
         limit = before.predict(state.common, middle)[0] + REGAINED_MARGIN * (highest - lowest)
-        is_well = belief.predict(state.common, middle)[0] <= limit
+        is_well = y <= limit + variance**0.5
         if suspect.answers + 1 < MIN_REGAINED or not is_well:
             return []
         del state.suspects[name]
