@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from tryage import Expert
 from tryage.chat.conversation import Conversation, Turn
-from tryage.chat.judging import AnswerJudge, JudgedAnswer
+from tryage.chat.judging import AnswerJudge, JudgedAnswer, simple_judge
 from tryage.core.decision import new_id
 from tryage.errors import InputError
+from tryage.onboarding.judge import RatingJudge
+from tryage.scoring import Answer
 from tryage.scoring.scorers import ScoreResult
 
 LOW_ID = "0" * 16
@@ -74,6 +77,21 @@ def test_a_budget_without_a_known_cost_ends_the_judging_and_says_why(caplog):
     judge = AnswerJudge(lambda _: 1.0, share=1.0, budget=1.0)
     assert [len(submit(judge)) for _ in range(2)] == [1, 0]
     assert "judge_cost" in caplog.text
+
+
+def test_a_language_model_rates_an_answer_at_the_price_of_its_tokens():
+    asked = []
+
+    def model(text):
+        asked.append(text)
+        return Answer("Good. [[10]]", input_tokens=1_000, output_tokens=100)
+
+    expert = Expert("judge", input_price=1.0, output_price=10.0)
+    judge = AnswerJudge(simple_judge(RatingJudge(model, expert)), share=1.0, budget=1.0)
+    (feedback,) = submit(judge)
+    assert feedback.score == 1.0
+    assert "How are you?" in asked[0]
+    assert judge.spent == pytest.approx((1_000 * 1.0 + 100 * 10.0) / 1e6)
 
 
 def test_a_judge_that_fails_is_a_warning_without_the_text_of_its_error(caplog):

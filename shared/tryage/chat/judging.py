@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.core.validation import check_number
 from tryage.errors import InputError
+from tryage.onboarding.judge import RatingJudge
+from tryage.scoring.measurement import Prompt
 from tryage.scoring.scorers import ScoreResult
 from tryage.traffic.decision_log import make_feedback
 from tryage.traffic.writer import Writer
@@ -43,12 +45,16 @@ Judge: TypeAlias = Callable[[JudgedAnswer], "float | bool | ScoreResult | None"]
 """Returns a score from 0 to 1, 1 best, with its cost in a `ScoreResult`; None if it cannot tell."""
 
 
-def simple_judge(function: Callable[[str, str], Any]) -> Judge:
+def simple_judge(function: RatingJudge | Callable[[str, str], Any]) -> Judge:
     """Return the judge that calls a function of the question and the answer.
+
+    The function may be a `tryage.onboarding.judge.RatingJudge`: a language model that rates.
 
     Raises:
         InputError: it is no function.
     """
+    if isinstance(function, RatingJudge):
+        return lambda judged: function(Prompt(judged.question), judged.answer)
     if not callable(function):
         raise InputError(
             f"judge is a {type(function).__name__}; expected a function of the question and the "
