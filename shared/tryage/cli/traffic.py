@@ -92,7 +92,9 @@ def prune(
 @app.command()
 def feedback(
     decision_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the decision.")],
-    score: Annotated[float, typer.Argument(min=0, max=1, help="From 0 to 1; 1 is best.")],
+    score: Annotated[
+        float, typer.Argument(metavar="SCORE", min=0, max=1, help="From 0 to 1; 1 is best.")
+    ],
     url: LogUrl = _DEFAULT_URL,
     kind: Annotated[str, typer.Option(help="What measured it.")] = "thumb",
     comment: Annotated[str | None, typer.Option(help="Your own words; they are kept.")] = None,
