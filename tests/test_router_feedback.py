@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import pickle
 
+import numpy as np
 import pytest
 
 from tryage import Expert, Library, Router
@@ -79,6 +80,25 @@ def test_feedback_with_an_id_that_is_there_changes_nothing(router):
 def test_feedback_about_an_unknown_expert_is_refused(router):
     with pytest.raises(LibraryError, match="'larg'"):
         router.feedback(router.route("x").id, 1.0, expert="larg")
+
+
+@pytest.mark.parametrize("expert", [0, 7, True])
+def test_the_expert_of_feedback_is_a_name_and_no_position(router, expert):
+    with pytest.raises(LibraryError, match="No expert is called"):
+        router.feedback(router.route("x").id, 1.0, expert=expert)
+
+
+def test_a_decision_instead_of_its_id_is_refused_without_the_text_of_its_prompt(router):
+    with pytest.raises(InputError, match=r"a Decision; .* decision\.id") as caught:
+        router.feedback(router.route("my secret zebra4711"), 1.0)
+    assert "zebra4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("score", [np.True_, np.float32(1.0), np.int64(1)])
+def test_scores_of_numpy_are_scores(router, score):
+    router.feedback(router.route("x").id, score)
+    ((_, _, (feedback,)),) = rows(router)
+    assert feedback.score == 1.0
 
 
 def test_feedback_without_a_log_says_how_to_get_one():

@@ -341,7 +341,7 @@ class Router(RouterSources):
             LibraryError: no such expert.
             TrafficError: the store fails; nothing is written.
         """
-        name = None if expert is None else self.library[expert].name
+        name = None if expert is None else self.library[self.library.index(expert)].name
         feedback = make_feedback(
             id, score, kind=kind, comment=comment, feedback_id=feedback_id, expert=name
         )

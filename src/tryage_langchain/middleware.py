@@ -32,7 +32,7 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
-from tryage.chat.judging import AnswerJudge
+from tryage.chat.judging import AnswerJudge, check_judge_has_log
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models
 from tryage.chat.outcomes import check_signals
@@ -170,6 +170,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         _check_models(clients)
         pool = candidate_pool(clients, router, read_experts(experts))
         self._default = None if default is None else find_model(pool.library, default)
+        if judge is not None:
+            check_judge_has_log(traffic, router)
         settings = RouterSettings(
             *(router, None, self._default, False, sticky), traffic=traffic, exploration=exploration
         )

@@ -104,6 +104,14 @@ def test_a_judge_that_fails_is_a_warning_without_the_text_of_its_error(caplog):
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize(("score", "given"), [(4.0, "4"), (-1, "-1"), ("secret", "a str")])
+def test_a_score_that_is_not_from_0_to_1_is_a_warning_and_no_feedback(score, given, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert submit(AnswerJudge(lambda _: score, share=1.0)) == []
+    assert f"The judge returned {given}, expected a score from 0 to 1." in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(InputError, match="judge_share"):
         AnswerJudge(lambda _: 1.0, share=1.5)

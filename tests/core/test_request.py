@@ -131,3 +131,14 @@ def test_the_serving_expert_is_found_by_any_of_its_names_or_is_absent():
     assert state.current.tolist() == [1, -1, -1]
     assert state.cached_tokens.tolist() == [5, 5, 0]
     assert conversation_state(requests[2:], Library(["a", "b"])) is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("tags", "critical"), ("tags", None), ("keys", "t1")])
+def test_tags_that_are_no_list_and_keys_that_are_no_mapping_are_refused(name, value):
+    with pytest.raises(InputError, match=f"{name} must be a"):
+        ConversationContext(**{name: value})
+
+
+def test_numbers_as_keys_become_texts_and_unknown_keys_are_left_out():
+    context = ConversationContext(keys={"thread_id": 7, "user_id": None})
+    assert context.keys == {"thread_id": "7"}

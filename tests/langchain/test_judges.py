@@ -224,6 +224,13 @@ def test_an_evaluator_of_langchain_is_a_judge():
     assert read_judge(Evaluator())(Judged()) == 1.0
 
 
+def test_a_judge_without_a_log_is_refused(make_chat, router, small):
+    with pytest.raises(ValueError, match="judge has no log"):  # of pydantic
+        make_chat(judge=lambda _question, _answer: 1.0)
+    with pytest.raises(InputError, match="judge has no log"):
+        TryageMiddleware({"small": small}, router, judge=lambda _question, _answer: 1.0)
+
+
 def test_a_judge_that_is_neither_function_nor_evaluator_is_refused():
     with pytest.raises(InputError, match="judge is a str"):
         read_judge("gpt-4")

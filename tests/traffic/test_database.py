@@ -47,6 +47,15 @@ def test_another_url_is_an_error_that_says_what_to_write(url, words):
         parse_url(url)
 
 
+@pytest.mark.parametrize("authority", ["me:pass@{}@host", "me:{}@host:port"])
+def test_a_malformed_url_is_an_error_that_does_not_show_its_password(authority):
+    pytest.importorskip("psycopg")
+    with pytest.raises(InputError) as caught:
+        parse_url(f"postgresql://{authority.format(SECRET)}/base")
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
 def test_a_password_is_shown_nowhere(open_log, caplog):
     pytest.importorskip("psycopg")
     url = f"postgresql://me:{SECRET}@127.0.0.1:1/base?password={SECRET}"

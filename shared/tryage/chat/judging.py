@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.chat.plan import RoutingPlan
+    from tryage.router import Router
     from tryage.traffic.decision_log import DecisionLog
 
 _LOGGER = logging.getLogger(__name__)
@@ -63,6 +64,18 @@ def simple_judge(function: RatingJudge | Callable[[str, str], Any]) -> Judge:
     return lambda judged: function(judged.question, judged.answer)
 
 
+def check_judge_has_log(traffic: object, router: Router | None) -> None:
+    """Raise unless there is a log that takes the scores of a judge: the router's or one's own.
+
+    Raises:
+        InputError: there is none.
+    """
+    if traffic is None and (router is None or router.traffic is None):
+        raise InputError(
+            "judge has no log to write its scores into: give one, traffic='sqlite:///tryage.db'."
+        )
+
+
 class AnswerJudge:
     """Rates a share of the answers, in a thread; no call waits for it.
 
@@ -72,7 +85,8 @@ class AnswerJudge:
         budget: USD for all judgments of this process, None without a limit.
         cost: USD of one judgment where the judge does not return it.
 
-    A judge that fails costs a warning in the log of Python, and no feedback.
+    A judge that fails, or whose score is not from 0 to 1, costs a warning in the log of Python, and
+    gives no feedback.
 
     Raises:
         InputError: a number is out of range.
@@ -133,17 +147,21 @@ class AnswerJudge:
             return
         score = result.score if isinstance(result, ScoreResult) else result
         self._spend(result.cost if isinstance(result, ScoreResult) else None)
-        if score is None or not math.isfinite(score):
+        if score is None or (isinstance(score, float) and math.isnan(score)):
             return
-        log.add_signal(
-            make_feedback(
+        try:
+            feedback = make_feedback(
                 decision_id,
-                min(max(float(score), 0.0), 1.0),
+                score,
                 kind="judge",
                 feedback_id=f"{decision_id}:judge:{name}",
                 expert=name,
             )
-        )
+        except InputError:  # its message may hold words of the judge, and so of the answer
+            given = f"{score:g}" if isinstance(score, float | int) else f"a {type(score).__name__}"
+            _LOGGER.warning("The judge returned %s, expected a score from 0 to 1.", given)
+        else:
+            log.add_signal(feedback)
 
     def _spend(self, cost: float | None) -> None:
         """Add the cost of a judgment; if it is unknown, a budget ends the judging."""

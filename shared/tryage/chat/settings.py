@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
 
 from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
 from tryage.chat.efforts import check_efforts
-from tryage.chat.judging import AnswerJudge, Judge
+from tryage.chat.judging import AnswerJudge, Judge, check_judge_has_log
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model
 from tryage.chat.outcomes import (
@@ -227,9 +227,10 @@ class RoutingFields(BaseModel):
         """Set what rates answers; `read_judge` reads the framework's own evaluators.
 
         Raises:
-            InputError: the judge is neither an evaluator nor a function.
+            InputError: the judge is neither an evaluator nor a function, or there is no log.
         """
         if self.judge is not None:
+            check_judge_has_log(self.traffic, self.router)
             self._answer_judge = AnswerJudge(
                 read_judge(self.judge),
                 share=self.judge_share,

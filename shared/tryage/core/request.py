@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -36,8 +36,11 @@ class ConversationContext:
     the prompt alone; `current` is the name of the expert that has served it so far, and
     `cached_tokens` the number of its tokens that this expert has read already.
 
-    `keys` say whose conversation it is, such as `thread_id` and `user_id`. `tags` are the caller's
-    words for the log; a request tagged "critical" is never used to explore.
+    `keys` say whose conversation it is, such as `thread_id` and `user_id`; numbers become texts.
+    `tags` are the caller's words for the log; a request tagged "critical" is never used to explore.
+
+    Raises:
+        InputError: `keys` is no mapping, or `tags` is no list, such as a single string.
     """
 
     tokens: float | None = None
@@ -45,6 +48,18 @@ class ConversationContext:
     cached_tokens: float = 0.0
     keys: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check keys and tags: the letters of a single string would be tags without a meaning."""
+        if isinstance(self.tags, str) or not isinstance(self.tags, Collection):
+            raise InputError(f"tags must be a list of strings, got {self.tags!r:.80}. Write [...].")
+        if not isinstance(self.keys, Mapping):
+            raise InputError(
+                f'keys must be a mapping such as {{"thread_id": "t1"}}, got {self.keys!r:.80}.'
+            )
+        if not all(isinstance(value, str) for value in self.keys.values()):
+            texts = {name: str(one) for name, one in self.keys.items() if one is not None}
+            object.__setattr__(self, "keys", texts)
 
 
 @dataclass(frozen=True, slots=True)

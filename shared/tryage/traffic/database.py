@@ -250,6 +250,15 @@ def parse_url(url: str) -> sa.URL:
             f"traffic is a URL such as {_EXAMPLES}; got something without a scheme. "
             "The URL of a file is sqlite:/// and its path."
         ) from None
+    except ValueError:
+        raise InputError(
+            f"traffic is a URL such as {_EXAMPLES}; got one whose port is no number."
+        ) from None
+    if "@" in (parsed.host or ""):  # so the host begins with the end of the password
+        raise InputError(
+            f"traffic is a URL such as {_EXAMPLES}; got one with two @. Write that of a password "
+            "as %40."
+        )
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise InputError(f"traffic is a URL such as {_EXAMPLES}, got one of {backend!r}.")

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
+
 from tryage.core.cache import cached_property
 from tryage.core.objective import ANSWER_VALUE
 from tryage.core.ranking import TOLERANCE, Ranking, RankingColumns
@@ -358,8 +360,10 @@ def make_feedback(  # noqa: PLR0913 - the fields of feedback
     for name, value in texts.items():
         is_missing = value is None and name in ("comment", "feedback_id")
         if not is_missing and not (isinstance(value, str) and (value or name == "comment")):
-            raise InputError(f"{name} is {value!r:.80}; expected a text that is not empty.")
-    if isinstance(score, bool):  # a thumb, up or down
+            given = repr(value) if value is None or value == "" else f"a {type(value).__name__}"
+            hint = ", such as decision.id" if name == "id" else ""
+            raise InputError(f"{name} is {given}; expected a text that is not empty{hint}.")
+    if isinstance(score, bool | np.bool_):  # a thumb, up or down
         score = float(score)
     return Feedback(
         id=feedback_id or uuid4().hex,
