@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pickle
+import sqlite3
 
 import numpy as np
 import pytest
@@ -221,3 +223,13 @@ def test_a_time_without_a_zone_is_refused(url):
 def test_a_perception_without_abilities_says_that_it_does_not_learn(router):
     with pytest.raises(PerceptionError, match="FixedPerception does not learn"):
         router.learned_since(0.0)
+
+
+def test_a_damaged_row_of_the_log_fails_no_decision(url):
+    writer = bundled(url)
+    writer.feedback(writer.route("hello").id, 0.0)
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("UPDATE tryage_decisions SET position = x'00'")
+        connection.commit()
+    reader = bundled(url)
+    assert reader.feedback(reader.route("hello").id, 1.0)

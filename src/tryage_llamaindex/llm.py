@@ -20,7 +20,7 @@ from tryage.chat.savings import Savings, SavingsCounter
 from tryage.chat.settings import RoutingFields, check_settings, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
-from tryage.core.request import merge_preferences
+from tryage.core.request import ConversationContext, merge_preferences
 from tryage.core.validation import check_strings
 from tryage.errors import InputError
 from tryage_llamaindex._call_routing import prepare_call, read_policies
@@ -226,7 +226,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         settings = read_settings(
             preferences=preferences, query=query, model=model, sticky=sticky, deadline=deadline
         )
-        settings = replace(settings, keys=dict(keys or {}), tags=check_strings("tags", tags))
+        checked_keys = ConversationContext(keys=keys or {}).keys
+        settings = replace(settings, keys=checked_keys, tags=check_strings("tags", tags))
         if model is not None:
             self._pool.library.index(model)
         with use_settings(self._scope, settings) as records:

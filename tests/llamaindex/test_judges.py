@@ -101,6 +101,16 @@ def test_keys_and_tags_of_a_block_are_in_the_log(make_llm):
     assert (decision.key, decision.tags) == ("t7", ("critical",))
 
 
+def test_keys_of_a_block_are_a_mapping_and_numbers_become_texts(make_llm):
+    llm = make_llm()
+    with llm.using(keys={"thread_id": 7}):
+        llm.complete("small question")
+    ((decision, _, _),) = rows(llm)
+    assert decision.key == "7"
+    with pytest.raises(InputError, match="keys must be a mapping"), llm.using(keys="t7"):
+        pass
+
+
 def test_the_same_message_again_in_a_thread_is_a_retry_of_its_answer(make_llm):
     llm = make_llm()
     with llm.using(keys={"thread_id": "t1"}):

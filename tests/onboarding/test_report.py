@@ -45,6 +45,13 @@ def test_the_page_says_why_a_ranking_is_not_settled():
     assert "up to 0.100" in page.summary()
 
 
+def test_a_ranking_without_a_model_that_failed_is_settled_for_the_others_alone():
+    models = make_model("b", 0.8), make_model("a", 0.6)
+    summary = make_report(*models, failed={"b": "The cost of b is unknown."}).summary()
+    assert "(0.70 to 0.90). It was not tested to the end." in summary
+    assert "The ranking of the other models is settled" in summary
+
+
 def test_a_model_that_failed_is_on_the_page_with_what_to_do():
     page = make_report(make_model("b", 0.8), failed={"x": "x cannot be measured: 404"})
     assert "x cannot be measured: 404 Check its name" in page.to_markdown()

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tryage.errors import TrafficError
 from tryage.traffic.records import DecisionRecord, Outcome
 
 pytest.importorskip("sqlalchemy")
@@ -50,6 +51,21 @@ def test_every_field_of_a_decision_has_a_place_in_its_row(decision):
 def test_the_smallest_decision_comes_back_from_its_row(plain):
     record = DecisionRecord("d1", 1.0, "r", "a")
     assert plain(decision_record(stored(record, keep_prompt=True))) == plain(record)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("position", b"xx"),
+        ("content", "{"),
+        ("content", "[]"),
+        ("numbers", b""),
+        ("numbers", b"\5"),
+    ],
+)
+def test_a_damaged_row_is_an_error_of_the_log_that_names_its_decision(decision, column, value):
+    with pytest.raises(TrafficError, match="'d1' in the log of traffic is damaged"):
+        decision_record({**stored(decision()), column: value})
 
 
 def test_an_outcome_comes_back_from_its_row(outcome):

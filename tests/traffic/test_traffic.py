@@ -126,8 +126,8 @@ def test_two_logs_of_one_file_see_the_same(open_log, url, decision, feedback):
     assert seen[0] == seen[1] == [(1, "f1"), (2, "f2")]
 
 
-@pytest.mark.parametrize("score", [float("inf"), float("nan"), "good", None])
-def test_a_score_is_a_finite_number(log, feedback, score):
+@pytest.mark.parametrize("score", [float("inf"), float("nan"), "good", None, 1.5, -0.1])
+def test_a_score_is_a_number_from_0_to_1(log, feedback, score):
     with pytest.raises(InputError):
         log.add_feedback(feedback(score=score))
     assert log.feedback_after(0) == []

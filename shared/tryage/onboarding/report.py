@@ -112,11 +112,14 @@ class OnboardingReport:
                 f"{best.name} is expected to be the best on typical prompts, with a score of "
                 f"{best.score:.2f} ({best.low:.2f} to {best.high:.2f}). "
             )
+            if best.name in self.failed:
+                text += "It was not tested to the end. "
         if self.regret is None:
             return text.strip()
         if self.is_settled:
+            ranking = "The ranking of the other models" if self.failed else "The ranking"
             return text + (
-                "The ranking is settled: choices among them lose at most "
+                f"{ranking} is settled: choices among them lose at most "
                 f"{self.regret:.3f} of a right answer to the best ones."
             )
         reason = (

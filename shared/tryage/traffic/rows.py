@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from tryage.errors import TrafficError
 from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
 if TYPE_CHECKING:
@@ -65,7 +66,21 @@ def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...
 
 
 def decision_record(row: StoredRow) -> DecisionRecord:
-    """Return the decision of a row."""
+    """Return the decision of a row.
+
+    Raises:
+        TrafficError: the row is damaged.
+    """
+    try:
+        return _decision_record(row)
+    except (*ENCODING_ERRORS, IndexError) as error:
+        raise TrafficError(
+            f"The row of the decision {row['id']!r:.60} in the log of traffic is damaged: "
+            f"{type(error).__name__}. Delete it from the table tryage_decisions."
+        ) from error
+
+
+def _decision_record(row: StoredRow) -> DecisionRecord:
     content = json.loads(row["content"])
     scalars, *lists = unpack_lists(row["numbers"], 1 + len(_LISTS))
     fields: Row = dict(zip(_SCALARS, scalars, strict=True)) | dict(zip(_LISTS, lists, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time as clock
 import weakref
@@ -129,7 +128,7 @@ class Traffic:
         It gets its number in the log when its decision is there, whichever comes first.
 
         Raises:
-            InputError: the score is not a number, or a field has a value of another type.
+            InputError: the score is not from 0 to 1, or a field has a value of another type.
             TrafficError: the store fails.
         """
         from tryage.traffic import writes
@@ -490,7 +489,7 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
     """Return the row of feedback whose values are valid.
 
     Raises:
-        InputError: the score is not a number, or a field has a value of another type.
+        InputError: the score is not from 0 to 1, or a field has a value of another type.
     """
     if not isinstance(feedback, Feedback):
         raise InputError(f"Expected Feedback, got {type(feedback).__name__}.")
@@ -498,7 +497,7 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
         row = feedback_row(feedback)
     except ENCODING_ERRORS as error:
         raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
-    check_number("score", row["score"], -math.inf)  # a loss of another range may be below zero
+    check_number("score", row["score"], 0.0, 1.0)
     return row
 
 
