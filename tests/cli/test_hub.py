@@ -149,7 +149,7 @@ def test_a_search_without_a_hit_names_the_wrong_word(tryage):
         (("--sort", "download"), "Did you mean downloads"),
         (("--max-size", "7Q"), "--max-size '7Q' cannot be read; write it as 7B or 350M."),
         (("--since", "yesterday"), "--since 'yesterday' cannot be read"),
-        (("--limit", 0), "limit must be at least 1"),
+        (("--limit", 0), "limit must be a whole number from 1"),
     ],
 )
 def test_a_wrong_option_is_one_line(tryage, words, message):

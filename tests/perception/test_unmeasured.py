@@ -194,6 +194,7 @@ def test_an_aptitude_test_starts_from_the_prior_of_the_experts_own_metadata(
     positions = perception.latent_positions(["sum word1", "law word2"])
     losses, noise = np.array([0.0, 1.0]), perception.abilities.noise
     expected = prior_abilities[0].posterior(positions, losses, noise)
+    expected = perception.with_level(expected, positions, losses)
     np.testing.assert_allclose(larger.abilities.ability(5).mean, expected.mean)
     np.testing.assert_allclose(larger.abilities.ability(5).covariance, expected.covariance)
 
@@ -215,6 +216,7 @@ def test_feedback_on_an_unmeasured_expert_is_learned_and_onboarding_continues_fr
     assert larger.observed_experts.names == ()
     positions, noise = perception.latent_positions(["sum word1"]), perception.abilities.noise
     expected = observed.posterior(positions, np.array([0.5]), noise)
+    expected = perception.with_level(expected, positions, np.array([0.5]))
     np.testing.assert_allclose(larger.abilities.ability(5).mean, expected.mean)
     router.observe(decision, 0.5)
 
