@@ -45,6 +45,11 @@ def test_a_given_order_counts_more_than_the_ranking():
     assert (plan.reason, plan.record()["context"]) == ("the largest context", "too long")
 
 
+def test_a_drawn_expert_is_not_said_to_have_the_lowest_total():
+    decision = replace(ROUTER.route("hello"), explored=True, propensity=0.25)
+    assert plan_of(decide=lambda: decision).reason == "drawn to explore, with probability 0.25"
+
+
 def test_a_record_is_json_with_the_scores_and_without_the_prompt():
     record = plan_of("a secret [Flag: size<3B]").record()
     assert json.loads(json.dumps(record)) == record

@@ -162,6 +162,13 @@ def test_the_same_url_is_one_log_within_a_process_until_it_is_closed(url):
         assert again is not log
 
 
+def test_a_record_for_a_closed_log_is_lost_because_it_is_closed(log, decision, caplog):
+    log.close()
+    log.record_decision(decision())
+    assert log.lost == {"decisions": 1}
+    assert "because it is closed" in caplog.text
+
+
 def test_a_log_that_is_not_there_is_an_error_where_none_shall_be_made(open_log, url, tmp_path):
     with pytest.raises(TrafficError, match=r"no log of traffic at .*tryage\.db"):
         open_log(url, create=False)

@@ -137,6 +137,8 @@ class RoutingPlan:
             return f"default: {self.decision.default_reason}"
         if len(self.decision.ranking) < 2:
             return "the only one that could be chosen"
+        if self.decision.explored:
+            return f"drawn to explore, with probability {self.decision.propensity:.2g}"
         return f"lowest total of {len(self.decision.ranking)}"
 
     def order(self) -> Iterator[str]:

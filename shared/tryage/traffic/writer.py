@@ -84,7 +84,7 @@ class Writer:
     def put(self, record: object) -> None:
         """Queue a record; if the queue is full or closed, count it as lost."""
         if self.is_closed or self.waiting >= self._queue_size:
-            self.lose([record], "the queue is full")
+            self.lose([record], "it is closed" if self.is_closed else "the queue is full")
             return
         self._queue.append(record)
         if not self._wake.is_set():
