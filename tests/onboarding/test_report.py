@@ -32,9 +32,10 @@ def make_report(*models, **changes):
 
 
 def test_the_page_tells_who_is_best_how_sure_at_what_price_and_speed():
-    page = make_report(make_model("b", 0.8), make_model("a", 0.6, by_kind={})).to_markdown()
+    models = make_model("b", 0.8, measured=0.75), make_model("a", 0.6, by_kind={})
+    page = make_report(*models).to_markdown()
     assert "b is expected to be the best on typical prompts, with a score of 0.80" in page
-    assert "| b | 0.80 | 0.70 to 0.90 | 50% | 12 | 2.00 | 1.2 | - |" in page
+    assert "| b | 0.80 | 0.70 to 0.90 | 50% | 12 | 0.75 | 2.00 | 1.2 | - |" in page
     assert "| law | 0.50 (4) | - |" in page
     assert "The ranking is settled" in page
 

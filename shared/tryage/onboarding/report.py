@@ -160,7 +160,7 @@ class OnboardingReport:
 
 
 _OVERVIEW = (
-    *("model", "score", "80% interval", "best choice for", "answers"),
+    *("model", "score", "80% interval", "best choice for", "answers", "their mean score"),
     *("$ per 1,000 answers", "seconds", "tokens"),
 )
 
@@ -268,6 +268,7 @@ def _overview_row(one: ModelReport) -> list[str]:
         f"{one.low:.2f} to {one.high:.2f}",
         f"{one.share:.0%}",
         str(one.n_answers),
+        _format(one.measured, 1.0, ".2f"),
         _format(one.cost, 1000.0, ".2f"),
         _format(one.latency, 1.0, ".1f"),
         _format(one.output_tokens, 1.0, ".0f"),
