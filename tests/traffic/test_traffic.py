@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import pickle
 
 import pytest
@@ -160,6 +161,12 @@ def test_the_same_url_is_one_log_within_a_process_until_it_is_closed(url):
         assert open_traffic(url) is log
     with open_traffic(url) as again:
         assert again is not log
+
+
+@pytest.mark.parametrize("time", ["2026-11-01", datetime.datetime(2026, 11, 1)])  # noqa: DTZ001 - any
+def test_times_of_decisions_are_numbers(log, time):
+    with pytest.raises(InputError, match="since must be a number"):
+        next(log.decisions(since=time))
 
 
 def test_a_record_for_a_closed_log_is_lost_because_it_is_closed(log, decision, caplog):

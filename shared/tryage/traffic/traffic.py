@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time as clock
 import weakref
@@ -266,10 +267,14 @@ class Traffic:
             key: Only decisions of one thread or user.
 
         Raises:
+            InputError: a time is not a number.
             TrafficError: the store fails.
         """
         from tryage.traffic import reads
 
+        for name, time in (("since", since), ("until", until)):
+            if time is not None:
+                check_number(name, time, -math.inf)  # the store compares anything, without an error
         self._writer.flush(_FLUSH_TIMEOUT)
         condition, after = reads.decision_condition(since, until, key), None
         while True:

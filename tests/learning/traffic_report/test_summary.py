@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage.learning.traffic_report.summary import make_report
+from tryage.errors import InputError
+from tryage.learning.traffic_report.summary import make_report, read_report
 from tryage.traffic.records import DecisionRecord, Feedback
 
 
@@ -183,3 +184,9 @@ def test_the_expected_rating_is_that_of_the_rated_answers():
     rated = [Feedback("f", "d0", 0.0, 1.0)]
     report = make_report([row(0, 0.25, rated), row(1, 0.95, [])])
     assert report.predicted_score == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("traffic", [None, "sqlite:///tryage.db"])
+def test_a_report_of_what_is_no_log_says_what_is_expected(traffic):
+    with pytest.raises(InputError, match=r"expected a Traffic: .* router\.traffic"):
+        read_report(traffic)

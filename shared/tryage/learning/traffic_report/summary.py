@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.pareto import lower_envelope
+from tryage.errors import InputError
 from tryage.learning.traffic_report.comparison import compare_routers
 from tryage.learning.traffic_report.intervals import mean_score
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
-from tryage.traffic.traffic import LOST
+from tryage.traffic.traffic import LOST, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tryage.learning.traffic_report.intervals import Estimate
     from tryage.learning.traffic_report.table import TrafficRow, TrafficTable
     from tryage.traffic.records import Event
-    from tryage.traffic.traffic import Traffic
 
 _BUCKET_SECONDS = (5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800)
 _MAX_BUCKETS = 48
@@ -182,9 +182,14 @@ def read_report(
         kind: As in `make_report`.
 
     Raises:
-        InputError: there is no decision in this period.
+        InputError: there is no decision in this period, or `traffic` is no log.
         TrafficError: the log cannot be read.
     """
+    if not isinstance(traffic, Traffic):
+        raise InputError(
+            f"traffic is a {type(traffic).__name__}; expected a Traffic: that of a router with a "
+            'log, router.traffic, or Traffic("sqlite:///tryage.db").'
+        )
     events = _read_events(traffic)
     if until is not None:
         events = [event for event in events if event.time < until]
