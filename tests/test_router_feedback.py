@@ -12,6 +12,7 @@ import pytest
 
 from tryage import Expert, Library, Router
 from tryage.core.exploration import Exploration
+from tryage.core.perception import SecondStage
 from tryage.core.preferences import Preferences
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError, LibraryError, PerceptionError
@@ -233,3 +234,17 @@ def test_a_damaged_row_of_the_log_fails_no_decision(url):
         connection.commit()
     reader = bundled(url)
     assert reader.feedback(reader.route("hello").id, 1.0)
+
+
+def test_feedback_changes_the_choices_of_a_second_stage_as_those_of_the_first(url):
+    perception = Router.from_pretrained().perception
+    always = (1.0, 1.0)  # thresholds: each prompt is asked
+    perception.second_stage = SecondStage(perception.copy(), 0.1, (0.001, 1.0), always)
+    router = Router(perception, ["gpt-5-mini", "claude-haiku-4-5"], traffic=url)
+    before = losses(router)
+    for _ in range(10):
+        (decision,) = router.decide_batch(["hello there"])
+        router.record(decision)
+        router.feedback(decision.id, 0.0, kind="test", expert="gpt-5-mini")
+    assert losses(router)["gpt-5-mini"] > before["gpt-5-mini"] + 0.1
+    assert best(router) == "claude-haiku-4-5"

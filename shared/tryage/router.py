@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from tryage.core.arrays import FloatArray
+    from tryage.core.arrays import Float32Array, FloatArray
     from tryage.core.decision import Decision, ScoredBatch
     from tryage.core.exploration import Exploration
     from tryage.core.pareto import MeasuredLosses
@@ -213,7 +213,10 @@ class Router(RouterSources):
             requests = with_default_trade_off(requests)
         requests = self._scorer.without_excessive_flags(requests, prediction)
         if failure is None and self._second_stage is not None:
-            prediction = self._second_stage.refine(requests, prediction, self._scorer.score)
+            learned = self._learned_losses(prediction)
+            prediction = self._second_stage.refine(
+                requests, prediction, self._scorer.score, learned
+            )
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._scorer.score(requests, shared_preferences, rows, prediction)
@@ -248,6 +251,15 @@ class Router(RouterSources):
             return batch
         losses = self._frozen_perception.losses_at(positions)
         return batch if losses is None else batch.with_frozen_losses(losses)
+
+    def _learned_losses(self, prediction: Prediction) -> Float32Array | None:
+        """Return how feedback in the log has changed the losses, None if it has not."""
+        positions = prediction.positions
+        if self.log is None or positions is None or not self.log.has_learned:
+            return None
+        live = self._aligned_perception.losses_at(positions)
+        frozen = self._frozen_perception.losses_at(positions)
+        return None if live is None or frozen is None else live - frozen
 
     def _with_ability_std(self, batch: ScoredBatch, preferences: Preferences) -> ScoredBatch:
         """Add the part of the std that exploration can reduce; by default it takes the whole."""
@@ -461,8 +473,8 @@ class Router(RouterSources):
             self.feedback(decision.id, 1.0 - loss, kind="test", expert=name)
         else:
             self._aligned_perception.observe(decision.prompt, name, loss)
-        if self._second_stage is not None:
-            self._second_stage.observe(decision.prompt, name, loss)
+            if self._second_stage is not None:
+                self._second_stage.observe(decision.prompt, name, loss)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
         """Return a router that also knows `expert`, learned from its measured loss per prompt.

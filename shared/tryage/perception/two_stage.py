@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from tryage.perception.wrappers import AlignedPerception
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.core.arrays import IndexArray
+    from tryage.core.arrays import Float32Array, IndexArray
     from tryage.core.decision import ScoredBatch
     from tryage.core.library import Library
     from tryage.core.perception import Perception, Prediction, SecondStage
@@ -45,11 +46,17 @@ class AlignedSecondStage:
         self._perception = AlignedPerception(stage.perception, library)
 
     def refine(
-        self, requests: Sequence[RoutingRequest], prediction: Prediction, score_group: GroupScorer
+        self,
+        requests: Sequence[RoutingRequest],
+        prediction: Prediction,
+        score_group: GroupScorer,
+        learned: Float32Array | None = None,
     ) -> Prediction:
         """Replace the prediction of the prompts on which the two best experts are close.
 
-        They are predicted in one call. If that fails, the first prediction decides.
+        They are predicted in one call. If that fails, the first prediction decides. `learned`
+        `(batch, n_experts)` is what feedback has changed in the losses of the first stage; it
+        changes those of this one as much.
         """
         is_close = np.zeros(len(requests), dtype=np.bool_)
         for preferences, rows in group_by_preferences(requests).items():
@@ -69,6 +76,10 @@ class AlignedSecondStage:
                 error,
             )
             return prediction
+        if learned is not None:
+            low, high = self._stage.perception.loss_range()
+            losses = np.clip(again.losses + learned[close_rows], low, high)
+            again = replace(again, losses=losses)
         return prediction.with_rows(close_rows, again)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
