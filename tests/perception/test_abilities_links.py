@@ -139,3 +139,14 @@ def test_one_loss_hardly_shifts_the_level_and_none_does_not():
     link = LogitLink(-2.5, 5.0)
     assert abs(link.level_shift(np.array([0.5]), np.array([1.0]), noise=0.2)) < 0.01
     assert link.level_shift(np.zeros(0), np.zeros(0), noise=0.2) == 0.0
+
+
+def test_the_level_of_a_model_that_fails_always_leaves_what_the_prior_expects():
+    link = LogitLink(intercept=-2.5, slope=5.0)
+    y, noise = np.full(50, 0.4), 0.18
+    usual = link.losses(y, y).mean()
+    for rate in (0.3, 0.5, 0.7, 1.0):
+        losses = (np.arange(50) < 50 * rate).astype(float)
+        shifted = link.losses(y + link.level_shift(y, losses, noise), y).mean()
+        assert min(usual, rate) - 1e-9 <= shifted <= max(usual, rate) + 1e-9
+    assert shifted > usual + 0.6 * (1 - usual)  # of the one that fails always

@@ -126,6 +126,8 @@ class AbilityBelief:
     def calibrated_ability(self, model: int, link: Link) -> Gaussian:
         """Return the belief about one model, with the level that its answers have on average."""
         ability, answers = self.ability(model), self.answers(model)
+        if not answers:
+            return ability
         noise = float((self.places.shared + self.places.own).mean())
         y = self.places.positions[np.array(list(answers), np.intp)] @ ability.mean
         losses = np.array(list(answers.values()), np.float64)

@@ -124,17 +124,17 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
         learned,
         library or Library([candidates[i].expert for i in tested]),
     )
+    abilities = [belief.calibrated_ability(i, learned.link) for i in range(len(candidates))]
     for i in tested:
         expert = with_measured_facts(candidates[i].expert, records.records)
-        ability = belief.calibrated_ability(i, learned.link)
-        new_perception = new_perception.with_ability(expert.name, ability)
+        new_perception = new_perception.with_ability(expert.name, abilities[i])
         if new_perception.second_stage is not None:  # in a space of its own
             texts = [asked.ask(asked.prompts[question]) for question in belief.answers(i)]
             losses = dict(zip(texts, belief.answers(i).values(), strict=True))
             stage = new_perception.second_stage.onboard(expert, losses)
             new_perception = new_perception.replace(second_stage=stage)
         new_library = new_library.with_expert(expert)
-    report = make_report(candidates, asked.prompts, records.records, belief, choices, outcome)
+    report = make_report(candidates, asked.prompts, records.records, abilities, choices, outcome)
     return OnboardingResult(new_perception, new_library, report)
 
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tryage.onboarding.aptitude import AptitudeTestOutcome
-    from tryage.onboarding.belief import AbilityBelief
     from tryage.onboarding.candidates import Candidate
     from tryage.onboarding.journal import AnswerRecord
     from tryage.onboarding.selection import TypicalChoices
+    from tryage.perception.abilities import Gaussian
     from tryage.scoring.measurement import Prompt
 
 _Z80 = 1.2816  # the interval of 80% of a normal distribution
@@ -182,13 +182,17 @@ def make_report(  # noqa: PLR0913 - all that a page is made of
     candidates: Sequence[Candidate],
     prompts: Sequence[Prompt],
     records: Sequence[AnswerRecord],
-    belief: AbilityBelief,
+    abilities: Sequence[Gaussian],
     choices: TypicalChoices,
     outcome: AptitudeTestOutcome,
 ) -> OnboardingReport:
-    """Return what a test has found; models without an answer are left out."""
+    """Return what a test has found; models without an answer are left out.
+
+    `abilities` are what is known of each candidate after the test.
+    """
     kinds = {prompt.id: prompt.category for prompt in prompts}
-    losses = choices.link.losses(choices.positions @ belief.means.T, np.zeros((1, 1)))
+    means = np.array([ability.mean for ability in abilities])
+    losses = choices.link.losses(choices.positions @ means.T, np.zeros((1, 1)))
     totals = losses + choices.costs
     is_best = (totals.min(axis=1, keepdims=True) == totals) & (totals <= choices.rival[:, None])
     reports = []
@@ -196,7 +200,7 @@ def make_report(  # noqa: PLR0913 - all that a page is made of
         own = [record for record in records if record.model == one.name]
         if any(record.score is not None for record in own):
             score = 1 - float(losses[:, i].mean())
-            spread = _Z80 * _level_std(belief, choices, i)
+            spread = _Z80 * _level_std(abilities[i], choices)
             share = float(is_best[:, i].mean())
             reports.append(_model_report(one.name, own, kinds, score, spread, share))
     reports.sort(key=lambda one: -one.score)
@@ -210,9 +214,8 @@ def make_report(  # noqa: PLR0913 - all that a page is made of
     )
 
 
-def _level_std(belief: AbilityBelief, choices: TypicalChoices, model: int) -> float:
+def _level_std(ability: Gaussian, choices: TypicalChoices) -> float:
     """Return the standard deviation of a model's mean loss over the typical prompts."""
-    ability = belief.ability(model)
     y = choices.positions @ ability.mean[:, None]
     slopes = choices.link.std(y, np.ones_like(y), y)[:, 0]
     mean = (choices.positions * slopes[:, None]).mean(axis=0)

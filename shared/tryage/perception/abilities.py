@@ -7,6 +7,7 @@ closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -36,6 +37,8 @@ LEVEL_STD = 0.04
 Of .02 to .1 on seven outcome sets, larger ones harm after ten answers, smaller ones after 300
 (`benchmarks/onboarding.py`).
 """
+
+_WIDE_LEVEL_STD = 0.5  # of an expert that the prior does not describe
 
 _LEVEL_STEPS, _MAX_LEVEL_STEP = 8, 0.2
 
@@ -366,14 +369,24 @@ class LogitLink:
         """Return the mode of the shift's posterior: an ability is fitted to losses by a line.
 
         The sigmoid was calibrated for all experts together. So the mean of the losses of one that
-        is far better or worse than most is not that of its predictions.
+        is far better or worse than most is not that of its predictions. A model whose losses
+        surprise by more than `MAX_SURPRISE` standard deviations is not one of those that the
+        prior describes, such as one that answers nothing: its shift has a prior as wide as that.
         """
+        p = self.losses(y, y)
+        variance = noise / max(float(((self.slope * p * (1 - p)) ** 2).sum()), 1e-12)
+        shift = self._shift_mode(y, losses, noise, _WIDE_LEVEL_STD)
+        excess = shift**2 - MAX_SURPRISE**2 * (LEVEL_STD**2 + variance)
+        return self._shift_mode(y, losses, noise, math.sqrt(LEVEL_STD**2 + max(excess, 0.0)))
+
+    def _shift_mode(self, y: FloatArray, losses: FloatArray, noise: float, std: float) -> float:
+        """Return the mode of the posterior of a shift whose prior has a standard deviation."""
         shift = 0.0
         for _ in range(_LEVEL_STEPS):  # Newton's method on a concave function
             p = self.losses(y + shift, y)
             slopes = self.slope * p * (1 - p)
-            gradient = (slopes * (losses - p)).sum() / noise - shift / LEVEL_STD**2
-            step = gradient / ((slopes * slopes).sum() / noise + 1 / LEVEL_STD**2)
+            gradient = (slopes * (losses - p)).sum() / noise - shift / std**2
+            step = gradient / ((slopes * slopes).sum() / noise + 1 / std**2)
             shift += float(np.clip(step, -_MAX_LEVEL_STEP, _MAX_LEVEL_STEP))
         return shift
 
