@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage
@@ -22,16 +23,15 @@ def read_judge(judge: Any) -> Judge:
     Raises:
         InputError: it is neither.
     """
-    evaluate = getattr(judge, "evaluate_strings", None)  # the package of evaluators is optional
-    if evaluate is None:
+    if not hasattr(judge, "evaluate_strings"):  # the package of evaluators is optional
         return simple_judge(judge)
+    return partial(_rate, judge)
 
-    def rate(judged: JudgedAnswer) -> float | None:
-        result = evaluate(prediction=judged.answer, input=judged.question)
-        score = result.get("score")
-        return None if score is None else float(score)
 
-    return rate
+def _rate(evaluator: Any, judged: JudgedAnswer) -> float | None:
+    result = evaluator.evaluate_strings(prediction=judged.answer, input=judged.question)
+    score = result.get("score")
+    return None if score is None else float(score)
 
 
 def text_of_answer(answer: Any) -> str | None:

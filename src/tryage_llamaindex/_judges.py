@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.evaluation import BaseEvaluator
@@ -25,16 +26,16 @@ def read_judge(judge: Any) -> Judge:
     """
     if not isinstance(judge, BaseEvaluator):
         return simple_judge(judge)
+    return partial(_rate, judge)
 
-    def rate(judged: JudgedAnswer) -> float | None:
-        result = judge.evaluate(
-            query=judged.question, response=judged.answer, contexts=[judged.prompt]
-        )
-        if result.invalid_result:
-            return None
-        return result.score if result.score is not None else result.passing
 
-    return rate
+def _rate(evaluator: BaseEvaluator, judged: JudgedAnswer) -> float | None:
+    result = evaluator.evaluate(
+        query=judged.question, response=judged.answer, contexts=[judged.prompt]
+    )
+    if result.invalid_result:
+        return None
+    return result.score if result.score is not None else result.passing
 
 
 def text_of_answer(answer: Any) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 
 from tryage import Expert, Router
+from tryage.chat.judging import JudgedAnswer
 from tryage.errors import InputError
 from tryage.traffic.traffic import Traffic
 from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
@@ -195,6 +198,11 @@ def test_the_run_of_the_model_has_the_id_in_its_metadata(chat, recorder):
 # Judges
 
 
+class LengthEvaluator:
+    def evaluate_strings(self, *, prediction, input):  # noqa: A002 - LangChain's word
+        return {"score": float(len(prediction) <= len(input))}
+
+
 @pytest.mark.parametrize("how", WAYS)
 async def test_a_share_of_the_answers_is_judged_in_the_background(make_chat, traffic, how):
     seen = []
@@ -222,6 +230,13 @@ def test_an_evaluator_of_langchain_is_a_judge():
         question, prompt, answer = "yes", "yes", "yes, of course"
 
     assert read_judge(Evaluator())(Judged()) == 1.0
+
+
+@pytest.mark.parametrize("judge", [max, LengthEvaluator()])
+def test_a_judge_travels_in_a_pickle(judge):
+    judged = JudgedAnswer("a", "a", "b")
+    again = pickle.loads(pickle.dumps(read_judge(judge)))  # noqa: S301 - our own pickle
+    assert again(judged) == read_judge(judge)(judged)
 
 
 def test_a_judge_without_a_log_is_refused(make_chat, router, small):

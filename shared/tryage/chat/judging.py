@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.core.validation import check_number
@@ -61,7 +62,11 @@ def simple_judge(function: RatingJudge | Callable[[str, str], Any]) -> Judge:
             f"judge is a {type(function).__name__}; expected a function of the question and the "
             "answer that returns a score from 0 to 1, or an evaluator of the framework."
         )
-    return lambda judged: function(judged.question, judged.answer)
+    return partial(_judge_text, function)  # which a pickle of a model with a judge can hold
+
+
+def _judge_text(function: Callable[[str, str], Any], judged: JudgedAnswer) -> Any:  # noqa: ANN401 - what the user's function returns
+    return function(judged.question, judged.answer)
 
 
 def check_judge_has_log(traffic: object, router: Router | None) -> None:
