@@ -136,7 +136,8 @@ def _learn(
 
 def ask_adaptive(trial: Trial) -> dict[int, Figures]:
     """Learn from the questions that `tryage onboard` chooses, the same for all models."""
-    belief = AbilityBelief(trial.priors, QuestionPlaces.from_text(trial.pool, trial.noise))
+    places = QuestionPlaces.from_text(trial.pool, trial.link, trial.noise, trial.priors)
+    belief = AbilityBelief(trial.priors, places)
     n = len(trial.priors)
     rows = trial.rng.permutation(len(trial.pool))
     typical = trial.pool[np.sort(rows[:MAX_TYPICAL])]
@@ -234,7 +235,7 @@ def update_time(k: int = 33, n_models: int = 4, n_answers: int = 200) -> float:
     """Return the median milliseconds of one update of the joint belief."""
     rng = np.random.default_rng(0)
     positions = rng.normal(size=(50, k))
-    places = QuestionPlaces.from_text(positions, 0.2)
+    places = QuestionPlaces(positions, np.full(50, 0.08), np.full(50, 0.12))
     belief = AbilityBelief([Gaussian(np.zeros(k), np.eye(k))] * n_models, places)
     spent = []
     for i in range(n_answers):

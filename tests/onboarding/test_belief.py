@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.onboarding.belief import AbilityBelief, QuestionPlaces
-from tryage.perception.abilities import Gaussian
+from tryage.onboarding.belief import SHARED_NOISE, AbilityBelief, QuestionPlaces
+from tryage.perception.abilities import Gaussian, LogitLink
 
 K = 3
 
@@ -99,3 +99,12 @@ def test_what_one_model_is_better_than_its_facts_tell_counts_a_part_for_the_othe
     belief = AbilityBelief([prior, prior], places, correlation=0.25)
     np.testing.assert_allclose(belief.abilities_covariance[:K, K:], 0.25 * prior.covariance)
     assert np.linalg.eigvalsh(belief.abilities_covariance).min() > 0
+
+
+def test_an_answer_that_all_models_are_expected_to_give_right_is_less_noisy():
+    link = LogitLink(intercept=-2.5, slope=5.0)
+    prior = Gaussian(np.array([0.0, 1.0]), np.eye(2))
+    positions = np.array([[1.0, 0.0], [1.0, 0.5]])  # losses of .076 and .5 are expected
+    places = QuestionPlaces.from_text(positions, link, 0.2, [prior, prior])
+    np.testing.assert_allclose(places.shared + places.own, [0.09, 0.2])  # .1 is the lowest loss
+    np.testing.assert_allclose(places.shared, SHARED_NOISE * (places.shared + places.own))

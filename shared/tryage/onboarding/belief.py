@@ -55,15 +55,19 @@ class QuestionPlaces:
         return len(self.positions)
 
     @staticmethod
-    def from_text(positions: Float64Array, noise: float) -> QuestionPlaces:
+    def from_text(
+        positions: Float64Array, link: Link, noise: float, priors: Sequence[Gaussian]
+    ) -> QuestionPlaces:
         """Return the places of questions of which only the text is known.
 
-        `noise` is the variance of a loss around what is predicted from the text.
+        `noise` is the variance of a loss around what is predicted from the text. Where the
+        `priors` of the models expect that nearly all are right, or wrong, it is lower: there one
+        answer that is otherwise tells more.
         """
-        ones = np.ones(len(positions))
-        return QuestionPlaces(
-            positions, SHARED_NOISE * noise * ones, (1 - SHARED_NOISE) * noise * ones
-        )
+        y = positions @ np.array([prior.mean for prior in priors]).T
+        best = y.min(axis=1, keepdims=True)
+        variances = link.outcome_variance(y, best, noise).mean(axis=1)
+        return QuestionPlaces(positions, SHARED_NOISE * variances, (1 - SHARED_NOISE) * variances)
 
 
 class AbilityBelief:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tryage.onboarding.journal import AnswerRecord
     from tryage.onboarding.prompts import OwnPrompt
     from tryage.onboarding.questions import Question
+    from tryage.perception.abilities import Gaussian
     from tryage.scoring.measurement import Prompt
 
 MAX_TYPICAL = 128  # prompts; more would only take longer
@@ -109,7 +110,7 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
     question_set = asked.question_set()
     typical = _typical_prompts(config, learned, asked.prompts)
     priors = [learned.ability(one.expert) for one in candidates]
-    places = question_places(learned, [asked.ask(one) for one in asked.prompts])
+    places = question_places(learned, [asked.ask(one) for one in asked.prompts], priors)
     rivals = library if config.rivals else None
     choices = typical_choices(learned, rivals, candidates, typical, config.preferences)
     belief = AbilityBelief(priors, places)
@@ -144,10 +145,12 @@ def _missing_answers(records: Sequence[AnswerRecord]) -> str:
     return errors[-1] if errors else "the budget pays for no question"
 
 
-def question_places(perception: LearnedPerception, texts: Sequence[str]) -> QuestionPlaces:
+def question_places(
+    perception: LearnedPerception, texts: Sequence[str], priors: Sequence[Gaussian]
+) -> QuestionPlaces:
     """Return where questions lie in the perception's space, and the noise of answers to them."""
     positions = np.asarray(perception.latent_positions(list(texts)), np.float64)
-    return QuestionPlaces.from_text(positions, perception.abilities.noise)
+    return QuestionPlaces.from_text(positions, perception.link, perception.abilities.noise, priors)
 
 
 def typical_choices(
