@@ -38,7 +38,8 @@ Of .02 to .1 on seven outcome sets, larger ones harm after ten answers, smaller 
 (`benchmarks/onboarding.py`).
 """
 
-_WIDE_LEVEL_STD = 0.5  # of an expert that the prior does not describe
+WIDE_LEVEL_STD = 0.5
+"""The same of an expert that the prior does not describe, such as one that answers nothing."""
 
 _LEVEL_STEPS, _MAX_LEVEL_STEP = 8, 0.2
 
@@ -310,11 +311,13 @@ class Link(Protocol):
         """
         ...
 
-    def level_shift(self, y: FloatArray, losses: FloatArray, noise: float) -> float:
+    def level_shift(
+        self, y: FloatArray, losses: FloatArray, noise: float, max_std: float = WIDE_LEVEL_STD
+    ) -> float:
         """Return what to add to one expert's `y` `(n,)` so that its losses are right on average.
 
         The shift is shrunk: it is drawn from a normal distribution with the standard deviation
-        `LEVEL_STD`. `noise` is the variance of a loss.
+        `LEVEL_STD`, or up to `max_std` if the losses surprise. `noise` is the variance of a loss.
         """
         ...
 
@@ -365,7 +368,9 @@ class LogitLink:
         p = self.losses(y, best).clip(_MIN_OUTCOME_LOSS, 1 - _MIN_OUTCOME_LOSS)
         return np.asarray(np.minimum(p * (1 - p), noise))
 
-    def level_shift(self, y: FloatArray, losses: FloatArray, noise: float) -> float:
+    def level_shift(
+        self, y: FloatArray, losses: FloatArray, noise: float, max_std: float = WIDE_LEVEL_STD
+    ) -> float:
         """Return the mode of the shift's posterior: an ability is fitted to losses by a line.
 
         The sigmoid was calibrated for all experts together. So the mean of the losses of one that
@@ -375,9 +380,10 @@ class LogitLink:
         """
         p = self.losses(y, y)
         variance = noise / max(float(((self.slope * p * (1 - p)) ** 2).sum()), 1e-12)
-        shift = self._shift_mode(y, losses, noise, _WIDE_LEVEL_STD)
+        shift = self._shift_mode(y, losses, noise, max_std)
         excess = shift**2 - MAX_SURPRISE**2 * (LEVEL_STD**2 + variance)
-        return self._shift_mode(y, losses, noise, math.sqrt(LEVEL_STD**2 + max(excess, 0.0)))
+        std = min(math.sqrt(LEVEL_STD**2 + max(excess, 0.0)), max_std)
+        return self._shift_mode(y, losses, noise, std)
 
     def _shift_mode(self, y: FloatArray, losses: FloatArray, noise: float, std: float) -> float:
         """Return the mode of the posterior of a shift whose prior has a standard deviation."""
@@ -443,7 +449,13 @@ class LogGapLink:
         """Return the noise of the abilities, which were fitted to compressed losses."""
         return np.full(np.shape(y), noise)
 
-    def level_shift(self, y: FloatArray, losses: FloatArray, noise: float) -> float:  # noqa: ARG002 - nothing to correct
+    def level_shift(
+        self,
+        y: FloatArray,  # noqa: ARG002 - nothing to correct
+        losses: FloatArray,  # noqa: ARG002 - nothing to correct
+        noise: float,  # noqa: ARG002 - nothing to correct
+        max_std: float = WIDE_LEVEL_STD,  # noqa: ARG002 - nothing to correct
+    ) -> float:
         """Return zero: the knots were fitted to the losses themselves."""
         return 0.0
 

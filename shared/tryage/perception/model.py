@@ -12,7 +12,14 @@ from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, PerceptionError
-from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, Gaussian
+from tryage.perception.abilities import (
+    ALL_COLUMNS,
+    LEVEL_STD,
+    MAX_SURPRISE,
+    WIDE_LEVEL_STD,
+    ColumnIndex,
+    Gaussian,
+)
 from tryage.perception.head import LatentPositions, mix_positions
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata_prior import pooled_prior
@@ -267,15 +274,24 @@ class LearnedPerception(Perception):
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
         positions = self.latent_positions(list(losses))
         ability = self._update_ability(self.ability(expert), positions, list(losses.values()))
-        ability = self.with_level(ability, positions, np.array(list(losses.values()), np.float64))
+        values = np.array(list(losses.values()), np.float64)
+        # A known expert was measured on other kinds of prompts, too, of which these tell little.
+        max_std = LEVEL_STD if expert.name in self.experts else WIDE_LEVEL_STD
+        ability = self.with_level(ability, positions, values, max_std)
         return self.with_ability(expert.name, ability).replace(
             second_stage=self.second_stage and self.second_stage.onboard(expert, losses)
         )
 
-    def with_level(self, ability: Gaussian, positions: FloatArray, losses: FloatArray) -> Gaussian:
+    def with_level(
+        self,
+        ability: Gaussian,
+        positions: FloatArray,
+        losses: FloatArray,
+        max_std: float = WIDE_LEVEL_STD,
+    ) -> Gaussian:
         """Return an ability whose predictions have the mean of its losses `(n,)` at positions."""
         y, mean = positions @ ability.mean, ability.mean.copy()
-        mean[0] += self.link.level_shift(y, losses, self.abilities.noise)
+        mean[0] += self.link.level_shift(y, losses, self.abilities.noise, max_std)
         return Gaussian(mean, ability.covariance)
 
     def with_ability(self, name: str, ability: Gaussian) -> LearnedPerception:
