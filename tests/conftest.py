@@ -28,6 +28,16 @@ def fixed_ids(monkeypatch):
     monkeypatch.setattr("tryage.core.decision.secrets.token_hex", lambda size: "ab" * size)
 
 
+@pytest.fixture
+def traffic(tmp_path):
+    """A new log in a file of SQLite."""
+    from tryage.traffic.traffic import Traffic
+
+    traffic = Traffic(f"sqlite:///{tmp_path}/log.db")
+    yield traffic
+    traffic.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_certificate(tmp_path_factory):
     """Let every client read one certificate, not all that exist.

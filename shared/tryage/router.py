@@ -245,9 +245,8 @@ class Router(RouterSources):
 
     def _with_frozen_choices(self, batch: ScoredBatch, preferences: Preferences) -> ScoredBatch:
         """Add which experts would be chosen without feedback, if there was any."""
-        positions = batch.prediction.positions
-        is_comparable = self._second_stage is None and preferences.quality != "preferred"
-        if self.log is None or positions is None or not (is_comparable and self.log.has_learned):
+        positions = self._positions(batch.prediction, preferences)
+        if positions is None or self.log is None or not self.log.has_learned:
             return batch
         losses = self._frozen_perception.losses_at(positions)
         return batch if losses is None else batch.with_frozen_losses(losses)
@@ -263,11 +262,15 @@ class Router(RouterSources):
 
     def _with_ability_std(self, batch: ScoredBatch, preferences: Preferences) -> ScoredBatch:
         """Add the part of the std that exploration can reduce; by default it takes the whole."""
-        positions = batch.prediction.positions
-        is_comparable = self._second_stage is None and preferences.quality != "preferred"
-        if self.exploration is None or positions is None or not is_comparable:
+        positions = self._positions(batch.prediction, preferences)
+        if positions is None or self.exploration is None:
             return batch
         return replace(batch, ability_std=self._aligned_perception.ability_std_at(positions))
+
+    def _positions(self, prediction: Prediction, preferences: Preferences) -> FloatArray | None:
+        """Return the positions `(batch, k)` that alone predicted the losses, None otherwise."""
+        is_alone = self._second_stage is None and preferences.quality != "preferred"
+        return prediction.positions if is_alone else None
 
     @cached_property
     def _frozen_perception(self) -> AlignedPerception:

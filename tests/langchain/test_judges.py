@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from tryage import Expert, Router
 from tryage.chat.judging import JudgedAnswer
 from tryage.errors import InputError
-from tryage.traffic.traffic import Traffic
 from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
 from tryage_langchain._judges import read_judge
 from tryage_langchain.testing import ScriptedChatModel
@@ -22,13 +21,6 @@ EXPERTS = (
     Expert("big", input_price=10, output_price=50),
 )
 SMALL = (10 * 2 + 5 * 8) / 1e6  # scripted models report 10 tokens of input and 5 of output
-
-
-@pytest.fixture
-def traffic(tmp_path):
-    traffic = Traffic(f"sqlite:///{tmp_path}/log.db")
-    yield traffic
-    traffic.close()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from tryage import Expert
 from tryage.chat.judging import JudgedAnswer
 from tryage.errors import InputError
-from tryage.traffic.traffic import Traffic
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex._judges import read_judge
 from tryage_llamaindex.testing import ScriptedLLM
@@ -21,13 +20,6 @@ EXPERTS = (
     Expert("big", input_price=10, output_price=50),
 )
 SMALL = (10 * 2 + 5 * 8) / 1e6  # scripted LLMs report 10 tokens of input and 5 of output
-
-
-@pytest.fixture
-def traffic(tmp_path):
-    traffic = Traffic(f"sqlite:///{tmp_path}/log.db")
-    yield traffic
-    traffic.close()
 
 
 @pytest.fixture

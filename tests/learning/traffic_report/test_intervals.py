@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tryage.learning.traffic_report import intervals
 from tryage.learning.traffic_report.intervals import (
     MIN_CLUSTERS,
     anytime_factor,
     mean_score,
-    mean_value,
     paired_difference,
     score_difference,
     value_difference,
@@ -36,15 +36,14 @@ def test_copies_of_a_score_in_one_thread_count_once():
     assert copied.half_width == pytest.approx(once.half_width, rel=1e-6)
 
 
-def test_nothing_is_known_without_scores_or_with_one_cost():
+def test_nothing_is_known_without_scores():
     assert mean_score(np.empty(0), np.empty(0, dtype=np.intp)) is None
-    assert mean_value(np.ones(3), np.zeros(3, dtype=np.intp)) is None
 
 
-def test_the_interval_of_independent_values_is_that_of_the_normal_distribution():
+def test_the_standard_error_of_independent_values_is_that_of_their_mean():
     values = np.random.default_rng(1).gamma(2, 3, 400)
-    found = mean_value(values, np.arange(400))
-    assert found.half_width == pytest.approx(1.959964 * values.std(ddof=1) / 20, rel=1e-6)
+    variance = intervals._variance(values, np.arange(400))
+    assert np.sqrt(variance) == pytest.approx(values.std(ddof=1) / 20, rel=1e-6)
 
 
 def test_a_difference_needs_thirty_threads_on_each_side():

@@ -62,18 +62,6 @@ def mean_score(scores: Float64Array, clusters: IndexArray) -> Estimate | None:
     return Estimate(mean, low, high, scores.size)
 
 
-def mean_value(values: Float64Array, clusters: IndexArray) -> Estimate | None:
-    """Return the mean of any values with an interval for one look; None with fewer than two.
-
-    The arguments are those of `mean_score`.
-    """
-    if np.unique(clusters).size < 2:
-        return None
-    mean = float(values.mean())
-    half = _Z * math.sqrt(_variance(values, clusters))
-    return Estimate(mean, mean - half, mean + half, values.size)
-
-
 def score_difference(
     scores: tuple[Float64Array, Float64Array], clusters: tuple[IndexArray, IndexArray]
 ) -> Estimate | None:
