@@ -38,8 +38,8 @@ UNTESTED = {
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
-MAX_TOP_ENTRIES = 21
-MAX_FILES = 305  # without the rooms to come
+MAX_TOP_ENTRIES = 23
+MAX_FILES = 308  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

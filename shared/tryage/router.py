@@ -18,6 +18,7 @@ from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.pareto import ParetoFront, lower_envelope
 from tryage.core.perception import Perception, Prediction
+from tryage.core.policy import apply_policy, check_policy
 from tryage.core.request import (
     ConversationContext,
     PreferencesLike,
@@ -33,32 +34,27 @@ from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
 from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
+from tryage.router_log import RouterLog
 from tryage.router_sources import RouterSources
-from tryage.traffic.decision_log import (
-    DecisionLog,
-    make_feedback,
-    open_log,
-    timestamp,
-)
+from tryage.traffic.decision_log import open_log
 from tryage.traffic.explorer import Explorer
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from typing_extensions import Self
 
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.core.decision import Decision, ScoredBatch
     from tryage.core.exploration import Exploration
     from tryage.core.pareto import MeasuredLosses
+    from tryage.core.policy import Policy
     from tryage.core.preferences import Preferences
     from tryage.onboarding.candidates import ModelSource
     from tryage.onboarding.report import OnboardingReport
-    from tryage.traffic.learning_report import LearningReport
+    from tryage.traffic.decision_log import DecisionLog
     from tryage.traffic.traffic import Traffic
 
 
-class Router(RouterSources):
+class Router(RouterLog, RouterSources):
     """Chooses for every prompt the expert with the lowest predicted loss plus constraints.
 
     A router is safe to share between threads.
@@ -86,6 +82,8 @@ class Router(RouterSources):
             process wrote that.
         exploration: How often another good expert answers than the best one, so that feedback can
             tell which is best; None is never.
+        policy: Changes which expert is chosen, such as `tryage.policies.Budget`; several as
+            `first | second`.
 
     Raises:
         LibraryError: the library is empty, has duplicates or does not contain the default.
@@ -107,6 +105,7 @@ class Router(RouterSources):
         min_typicality: float | None = None,
         traffic: Traffic | str | None = None,
         exploration: Exploration | None = None,
+        policy: Policy | None = None,
     ) -> None:
         if not isinstance(perception, Perception):
             raise InputError(
@@ -132,13 +131,9 @@ class Router(RouterSources):
         self.log = open_log(traffic, perception, self.library)
         self.exploration = exploration
         self._explorer: Explorer | None = Explorer(exploration)
+        self.policy = self._bound(policy)
         unseen_indices = self._aligned_perception.unseen_indices
         announce_once(self.library, lambda: warn_of_unknown(self.library, unseen_indices))
-
-    @property
-    def traffic(self) -> Traffic | None:
-        """The log of decisions and feedback, None without one."""
-        return None if self.log is None else self.log.traffic
 
     def route(
         self,
@@ -182,7 +177,7 @@ class Router(RouterSources):
             InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
         """
         decisions = self.decide_batch(prompts, preferences, contexts=contexts)
-        if self.log is not None:
+        if self.records:
             for decision in decisions:
                 self.record(decision)
         return decisions
@@ -222,19 +217,25 @@ class Router(RouterSources):
             batch = self._scorer.score(requests, shared_preferences, rows, prediction)
             batch = self._with_frozen_choices(batch, shared_preferences)
             batch = self._with_ability_std(batch, shared_preferences)
+            group = [requests[row] for row in rows.tolist()]
+            decided = [
+                batch.decide(i, one, self._default_expert, strict=self.strict, failure=failure)
+                for i, one in enumerate(group)
+            ]
+            if self.policy is not None:
+                decided = apply_policy(self.policy, batch, group, decided)
             for i, row in enumerate(rows.tolist()):
-                decision = batch.decide(
-                    i, requests[row], self._default_expert, strict=self.strict, failure=failure
-                )
-                decisions[row] = self._explored(batch, i, decision)
+                decisions[row] = self._explored(batch, i, decided[i])
         return [decisions[row] for row in range(len(requests))]
 
     def _explored(self, batch: ScoredBatch, i: int, decision: Decision) -> Decision:
         """Return the decision for prompt `i`, in which exploration may have drawn another expert.
 
         After an alarm the log asks for a small share of the experts in doubt, also where the user
-        does not explore.
+        does not explore. What a policy has changed stays.
         """
+        if decision.changes:
+            return decision
         probes = {} if self.log is None else self.log.probes(decision)
         if self._explorer is None or (self.exploration is None and not probes):
             return decision
@@ -277,121 +278,6 @@ class Router(RouterSources):
         """What predicts as before any feedback; only a router with a log has it."""
         frozen = self.perception if self.log is None else self.log.frozen
         return AlignedPerception(self.perception.around(frozen), self.library)
-
-    # The log of traffic
-
-    def record(  # noqa: PLR0913 - what is written beside the decision
-        self,
-        decision: Decision,
-        *,
-        decision_id: str | None = None,
-        chosen: str | None = None,
-        prompt_tokens: float | None = None,
-        time: float | None = None,
-        key: str | None = None,
-    ) -> None:
-        """Write a decision of `decide_batch` into the log, as `DecisionLog.record` says."""
-        if self.log is not None:
-            self.log.record(
-                decision,
-                decision_id=decision_id,
-                chosen=chosen,
-                prompt_tokens=prompt_tokens,
-                time=time,
-                key=key,
-            )
-
-    def record_kept(  # noqa: PLR0913 - what is known of an answer without a decision
-        self,
-        decision_id: str,
-        chosen: str,
-        *,
-        position: FloatArray | None = None,
-        kind: str | None = None,
-        prompt_tokens: float | None = None,
-        keys: Mapping[str, str] | None = None,
-        tags: tuple[str, ...] = (),
-    ) -> None:
-        """Write an answer that needed no decision into the log: the turn stays with its expert."""
-        if self.log is not None:
-            self.log.record_kept(
-                decision_id,
-                chosen,
-                position=position,
-                kind=kind,
-                prompt_tokens=prompt_tokens,
-                key=(keys or {}).get("thread_id"),
-                tags=tags,
-            )
-
-    def feedback(  # noqa: PLR0913 - the fields of feedback
-        self,
-        id: str,  # noqa: A002 - what the record of an answer calls it
-        score: float,
-        *,
-        kind: str = "thumb",
-        comment: str | None = None,
-        feedback_id: str | None = None,
-        expert: str | None = None,
-    ) -> bool:
-        """Report how good an answer was, in any process, minutes or days later.
-
-        The router learns from it at once, and every other router with the same log within seconds.
-
-        Args:
-            id: The id of the decision: `Decision.id`, or that in the record of an answer.
-            score: From 0 to 1, 1 is best; True and False are a thumb up and down.
-            kind: What measured it: "thumb", "judge", "test", "retry", "error", "parse" or your own.
-            comment: Your own words; they are stored.
-            feedback_id: Feedback with an id that the log has already changes nothing.
-            expert: The expert that answered; by default the one that the log says.
-
-        Returns:
-            Whether it is new: False if the log has feedback with this `feedback_id` already. An id
-            that the log does not know is no error, because another process may not have written its
-            decision yet: the feedback waits for that, and teaches nothing until then.
-
-        Raises:
-            InputError: the router has no log, or a value is out of range.
-            LibraryError: no such expert.
-            TrafficError: the store fails; nothing is written.
-        """
-        name = None if expert is None else self.library[self.library.index(expert)].name
-        feedback = make_feedback(
-            id, score, kind=kind, comment=comment, feedback_id=feedback_id, expert=name
-        )
-        return self._required_log().add_feedback(feedback)
-
-    def learned_since(self, since: float | datetime) -> LearningReport:
-        """Return what the router has learned from feedback since a time, by expert.
-
-        `since` is a `datetime` with a time zone, or seconds since 1970 (UTC). `print` it.
-
-        Raises:
-            InputError: the router has no log, or the time has no zone.
-            PerceptionError: the perception does not learn from a log.
-            TrafficError: the store fails.
-        """
-        return self._required_log().learned_since(timestamp("since", since))
-
-    def undo(self, to: float | datetime) -> None:
-        """Forget, in all processes, what was learned after a time, given as in `learned_since`.
-
-        It is an entry of the log, so an undo can be undone: go back to a time before it.
-
-        Raises:
-            InputError: the router has no log, or the time has no zone or is in the future.
-            PerceptionError: the perception does not learn from a log.
-            TrafficError: the store fails.
-        """
-        self._required_log().undo(timestamp("to", to))
-
-    def _required_log(self) -> DecisionLog:
-        if self.log is None:
-            raise InputError(
-                "This router has no log. Give it one: Router(..., traffic='sqlite:///tryage.db')."
-            )
-        return self.log
 
     def pareto(
         self,
@@ -446,9 +332,9 @@ class Router(RouterSources):
             defaults=self.preferences,
             constraints=self.constraints,
         )
-        if not self.prompt_flags:
-            return requests
-        return [apply_flags(one, self.library, strict=self.strict) for one in requests]
+        if self.prompt_flags:
+            requests = [apply_flags(one, self.library, strict=self.strict) for one in requests]
+        return requests if self.policy is None else [*self.policy.restrict(requests, self.library)]
 
     @property
     def _default_expert(self) -> DefaultExpert | None:
@@ -559,6 +445,21 @@ class Router(RouterSources):
     def share(self, log: DecisionLog | None, other: Router) -> None:
         """Use a log, and the budget of exploration of another router."""
         self.log, self.exploration, self._explorer = log, other.exploration, other._explorer
+        self.policy = self._bound(other.policy)
+
+    def with_policy(self, policy: Policy | None) -> Self:
+        """Return this router with its policy replaced; None is none.
+
+        Raises:
+            InputError: it is no policy, or does not fit the experts.
+        """
+        router = copy.copy(self)
+        router.policy = self._bound(policy)
+        return router
+
+    def _bound(self, policy: Policy | None) -> Policy | None:
+        """Return a policy for the experts and the log of this router."""
+        return None if policy is None else check_policy(policy).bind(self.library, self.traffic)
 
     def map_routers(self, build: Callable[[Router], Router]) -> Router:
         """Return what `build` makes of this router; a router of routers maps each of them."""

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from tryage.chat.settings import RefusedAnswer
     from tryage.core.expert import Expert
     from tryage.core.exploration import Exploration
+    from tryage.core.policy import Policy
     from tryage.router import Router
     from tryage.traffic.traffic import Traffic
     from tryage_langchain._call_settings import CallSettings
@@ -114,6 +115,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         retry_on: Which answers are refused, so that the next model is asked: "empty", "length".
         traffic: The log of decisions, outcomes and feedback, or its URL; by default the router's.
         exploration: How often another good model answers; by default the router's.
+        policy: Changes which model is chosen, such as `tryage.policies.Budget`; by default the
+            router's.
         signals: As for `ChatTryage`: "error", "parse" and "retry"; True is all.
         judge: As for `ChatTryage`: rates a share of the answers in the background.
         judge_share: The share of the answers that are rated.
@@ -158,6 +161,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         retry_on: Collection[RefusedAnswer] = (),
         traffic: Traffic | str | None = None,
         exploration: Exploration | None = None,
+        policy: Policy | None = None,
         signals: bool | Collection[Signal] = True,
         judge: Any = None,
         judge_share: float = 0.02,
@@ -173,7 +177,10 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         if judge is not None:
             check_judge_has_log(traffic, router)
         settings = RouterSettings(
-            *(router, None, self._default, False, sticky), traffic=traffic, exploration=exploration
+            *(router, None, self._default, False, sticky),
+            traffic=traffic,
+            exploration=exploration,
+            policy=policy,
         )
         self._session: FallbackSession[Any] = FallbackSession(
             settings.build(pool, estimate_tokens),

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tryage.core.policy_change import PolicyChange
 from tryage.traffic.records import DecisionRecord, Feedback, LoggedFeedback, Outcome
 
 
@@ -66,6 +67,7 @@ def decision():
             "arm": "new",
             "key": "thread-1",
             "tags": ("batch",),
+            "changes": (PolicyChange("Budget", "dear", "b", "a"),),
             "prompt": "a prompt",
         }
         return DecisionRecord(name, time, **values | fields)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import TokenCounter
     from tryage.core.exploration import Exploration
+    from tryage.core.policy import Policy
     from tryage.hub.catalog import Catalogue
     from tryage.traffic.traffic import Traffic
 
@@ -95,12 +96,13 @@ class CandidatePool:
         default_exempt: bool = False,
         traffic: Traffic | str | None = None,
         exploration: Exploration | None = None,
+        policy: Policy | None = None,
     ) -> Router:
         """Return a router over the pool that decides as `base` does.
 
         Without a `default` it is that of `base`, if it is in the pool, exempt as it is there. So
-        are the log of traffic and exploration. What it learns from a log `base` does not know: the
-        names in the log are those of the pool.
+        are the log of traffic, exploration and policy. What it learns from a log `base` does not
+        know: the names in the log are those of the pool.
 
         Raises:
             PerceptionError: a model is new to the router's perception, which cannot estimate it.
@@ -130,6 +132,7 @@ class CandidatePool:
             min_typicality=None if chosen_default is None else base.min_typicality,
             traffic=log,
             exploration=base.exploration if exploration is None else exploration,
+            policy=base.policy if policy is None else policy,
         )
 
 
@@ -144,6 +147,7 @@ class RouterSettings:
     sticky: Sticky = "turn"
     traffic: Traffic | str | None = None
     exploration: Exploration | None = None
+    policy: Policy | None = None
 
     def build(self, pool: CandidatePool, count: TokenCounter) -> ChatRouter:
         """Return a new chat router over a pool."""
@@ -159,6 +163,7 @@ class RouterSettings:
             default_exempt=self.default_exempt,
             traffic=self.traffic,
             exploration=self.exploration,
+            policy=self.policy,
         )
 
 
@@ -185,7 +190,7 @@ class RouterCache:
         log = settings.traffic if isinstance(settings.traffic, str) else id(settings.traffic)
         key = (
             *(*ids, settings.default, settings.default_exempt, settings.sticky),
-            *(log, settings.exploration),
+            *(log, settings.exploration, id(settings.policy)),
         )
         entry = self._routers.get(key)
         if entry is None:

@@ -57,7 +57,7 @@ def signal_of(error: Exception) -> Signal | None:
 class CallOutcome:
     """Notes what comes of one call, and writes it when the answer is complete.
 
-    Without a log it does nothing.
+    Without a log it tells only the router's policy, if there is one.
 
     Args:
         chat_router: Its router has the log.
@@ -78,17 +78,17 @@ class CallOutcome:
         judge: Callable[[RoutingPlan, str, str], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log = chat_router.router.log
+        self._router, self._log = chat_router.router, chat_router.router.log
         self._plan, self._signals, self._clock = plan, frozenset(signals), clock
         self._best_single = None if self._log is None else chat_router.prices.best_single
         self._failed: list[str] = []
         self._error: str | None = None
         self._started = clock()
         self.read_text, self._judge = read_text, judge
-        if self._log is not None:
-            chat_router.record(plan)
-            if "retry" in self._signals and (earlier := chat_router.retried(plan)) is not None:
-                self._signal("retry", earlier.decision_id, earlier.name)
+        chat_router.record(plan)
+        reads_retries = self._log is not None and "retry" in self._signals
+        if reads_retries and (earlier := chat_router.retried(plan)) is not None:
+            self._signal("retry", earlier.decision_id, earlier.name)
 
     @property
     def wants_text(self) -> bool:
@@ -136,9 +136,12 @@ class CallOutcome:
         self._write(latency=self._clock() - self._started)
 
     def _write(self, **values: Any) -> None:  # noqa: ANN401 - fields of an outcome
+        served_by = values.get("served_by")
+        self._router.settle(
+            self._plan.id, served_by, cost=values.get("cost"), latency=values["latency"]
+        )
         if self._log is None:
             return
-        served_by = values.get("served_by")
         self._log.record_outcome(
             Outcome(
                 decision_id=self._plan.id,

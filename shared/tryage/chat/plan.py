@@ -28,7 +28,8 @@ RoutingRecord: TypeAlias = dict[str, Any]
 `id` is the random id of the plan, `model` the expert that answers, `how` the kind of the choice (a
 `ReasonKind`), `reason` the choice in words, `scores` the totals of the best experts; `confidence`
 and `typicality` are there if they are known, `flags` and `dropped_flags` if there are any, and
-`context` if the conversation seems too long for every expert. The fallback adds the models that
+`context` if the conversation seems too long for every expert, `policies` if policies changed
+anything: which, what and why. The fallback adds the models that
 failed, and the agents' middleware `served_by`, the model that answered.
 
 `cost` holds USD, None where unknown: `expected` before the answer, and after it `billed` by the
@@ -50,6 +51,7 @@ _DECISION_KEYS = (
     "flags",
     "dropped_flags",
     "context",
+    "policies",
 )
 
 _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
@@ -131,15 +133,7 @@ class RoutingPlan:
         """Why `first` is asked first, in a few words."""
         if self.reason_kind != "routed":
             return self.reason_kind
-        if self.context is not None:
-            return "the largest context"
-        if self.decision.default_used:
-            return f"default: {self.decision.default_reason}"
-        if len(self.decision.ranking) < 2:
-            return "the only one that could be chosen"
-        if self.decision.explored:
-            return f"drawn to explore, with probability {self.decision.propensity:.2g}"
-        return f"lowest total of {len(self.decision.ranking)}"
+        return "the largest context" if self.context is not None else _reason_of(self.decision)
 
     def order(self) -> Iterator[str]:
         """Yield the experts in the order of asking: the first, then the ranking, best first.
@@ -208,7 +202,23 @@ class RoutingPlan:
             values["dropped_flags"] = list(decision.dropped_flags)
         if self.context is not None:
             values["context"] = self.context
+        if decision.changes:
+            values["policies"] = [change.to_dict() for change in decision.changes]
         return values
+
+
+def _reason_of(decision: Decision) -> str:
+    """Return why the expert of a new decision is chosen, in a few words."""
+    if decision.default_used:
+        return f"default: {decision.default_reason}"
+    if decision.changes:
+        change = decision.changes[-1]
+        return f"{change.policy}: {change.reason}"
+    if len(decision.ranking) < 2:
+        return "the only one that could be chosen"
+    if decision.explored:
+        return f"drawn to explore, with probability {decision.propensity:.2g}"
+    return f"lowest total of {len(decision.ranking)}"
 
 
 # What is remembered of conversations -----------------------------------------------------------

@@ -213,7 +213,7 @@ class ChatRouter:
     def record(self, plan: RoutingPlan) -> None:
         """Write a plan into the router's log, if it has one: its models are asked now."""
         conversation = plan.conversation
-        if self.router.log is None or conversation is None:
+        if not self.router.records or conversation is None:
             return
         tokens = conversation.tokens()
         if plan.turn_choice is None:

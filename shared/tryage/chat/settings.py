@@ -29,6 +29,7 @@ from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annota
 from tryage.core.exploration import (
     Exploration,  # noqa: TC001 - pydantic reads the annotations of a model
 )
+from tryage.core.policy import check_policy
 from tryage.core.preferences import Preferences  # noqa: TC001 - pydantic reads it, too
 from tryage.core.request import read_preferences
 from tryage.core.token_estimate import estimate_tokens
@@ -113,6 +114,9 @@ class RoutingFields(BaseModel):
     exploration: Exploration | None = Field(default=None, exclude=True)
     """How often another good model answers than the best one, so that feedback can tell."""
 
+    policy: Any = Field(default=None, exclude=True, repr=False)
+    """Changes which model is chosen, such as `tryage.policies.Budget`; several as `a | b`."""
+
     signals: frozenset[Signal] = SIGNALS
     """What counts as feedback without being given: "error", "parse" and "retry"."""
 
@@ -139,6 +143,11 @@ class RoutingFields(BaseModel):
     @classmethod
     def _open_traffic(cls, traffic: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return open_traffic(traffic)
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _check_policy(cls, policy: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
+        return None if policy is None else check_policy(policy)
 
     @field_validator("signals", mode="before")
     @classmethod
@@ -203,6 +212,7 @@ class RoutingFields(BaseModel):
             *(self.router, self.preferences, self.default, self.default_exempt, self.sticky),
             traffic=self.traffic,
             exploration=self.exploration,
+            policy=self.policy,
         )
         return self._router_cache.get(self._pool, settings, self._token_counter())
 

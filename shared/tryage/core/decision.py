@@ -32,6 +32,10 @@ from tryage.core.objective import (
     compute_routing_loss,
     needs_request,
 )
+from tryage.core.policy_change import (  # noqa: TC001 - pydantic reads the annotations
+    CallPlan,
+    PolicyChange,
+)
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
     TOLERANCE,
@@ -84,6 +88,9 @@ class Decision:
     exploration; `propensities` are those of all experts that could be chosen, by name, empty if the
     choice was certain. `explored` says that `expert` is not the one that would have been chosen
     without exploration: it is first in the ranking all the same, and `margin` may be negative.
+
+    `changes` say what policies have changed and why, in their order: `expert` is first in the
+    ranking all the same. `calls` says how it is called, where one call is not all.
     """
 
     prompt: str
@@ -109,6 +116,8 @@ class Decision:
     frozen_choice: str | None = field(default=None, repr=False)
     arm: str | None = None
     shadow_choices: Mapping[str, str] = field(default_factory=dict, repr=False)
+    changes: tuple[PolicyChange, ...] = ()
+    calls: CallPlan | None = field(default=None, repr=False)
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -186,6 +195,7 @@ class Decision:
             "propensity": self.propensity,
             "propensities": dict(self.propensities),
             "explored": self.explored,
+            "changes": [change.to_dict() for change in self.changes],
             "ranking": [ranked.to_dict() for ranked in self.ranking[:top]],
             "rejected": [rejected.to_dict() for rejected in self.rejected[:top]],
             "preferences": self.preferences.to_dict(),

@@ -21,6 +21,7 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from tryage.core.arrays import IndexArray
     from tryage.core.library import Library
+    from tryage.core.policy_change import PolicyChange
 
 PreferencesLike: TypeAlias = Preferences | str | Sequence[Preferences | str | None] | None
 
@@ -67,6 +68,7 @@ class RoutingRequest:
     """One checked prompt: the text for the expert, without flags, and the preferences in force.
 
     `operator_preferences` are the preferences in force without the flags, None if there are none.
+    `changes` say what policies have changed before the prediction.
     """
 
     text: str
@@ -76,12 +78,23 @@ class RoutingRequest:
     context: ConversationContext | None = None
     operator_preferences: Preferences | None = None
     dropped_flags: tuple[str, ...] = ()
+    changes: tuple[PolicyChange, ...] = ()
 
     @property
     def has_flag_requirements(self) -> bool:
         """Whether a flag requires something; flags that only set weights always leave a choice."""
         operator = self.operator_preferences
         return operator is not None and operator.requirements != self.preferences.requirements
+
+    def restricted(self, preferences: Preferences, change: PolicyChange) -> RoutingRequest:
+        """Return the request with more requirements, which also hold without the flags."""
+        operator = self.operator_preferences
+        return replace(
+            self,
+            preferences=self.preferences.with_requirements(preferences.requirements),
+            operator_preferences=operator and operator.with_requirements(preferences.requirements),
+            changes=(*self.changes, change),
+        )
 
     def without_flags(self) -> RoutingRequest:
         """Return the request with the operator's preferences alone, and a warning that says so."""
@@ -260,6 +273,7 @@ def _with_default_trade_off(request: RoutingRequest) -> RoutingRequest:
             request.context,
             request.operator_preferences,
             request.dropped_flags,
+            request.changes,
         )
     operator = request.operator_preferences
     return replace(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tryage.core.decision import Decision
     from tryage.core.expert import Expert
     from tryage.core.perception import Perception
+    from tryage.core.policy import Policy
     from tryage.core.preferences import Preferences
     from tryage.hub.settings import HubSettings
 
@@ -83,6 +84,20 @@ class CompositeRouter(Router):
     def refresh(self, settings: HubSettings | None = None) -> Self:
         """Return this policy with up-to-date libraries, as `Router.refresh` does."""
         return self.map_routers(lambda router: router.refresh(settings))
+
+    def with_policy(self, policy: Policy | None) -> Self:
+        """Return these routers, each with its policy replaced."""
+        return self.map_routers(lambda router: router.with_policy(policy))
+
+    @property
+    def records(self) -> bool:
+        """Whether any of the routers has a log or a policy."""
+        return any(router.records for router in self.routers.values())
+
+    def settle(self, decision_id: str, expert: str | None, **amounts: float | None) -> None:
+        """Report what an answer cost to all routers; a policy knows which decisions are its own."""
+        for router in self.routers.values():
+            router.settle(decision_id, expert, **amounts)
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the first router."""

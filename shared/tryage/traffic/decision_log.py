@@ -312,6 +312,7 @@ def decision_record(  # noqa: PLR0913 - what is written beside the decision
         arm=decision.arm,
         key=decision.keys.get("thread_id") if key is None else key,
         tags=decision.tags,
+        changes=decision.changes,
         prompt=decision.prompt,  # which the store keeps only if its user wants that
         cost_terms=columns.cost_terms,
         tolerance=decision.preferences.tolerance,

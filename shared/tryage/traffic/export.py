@@ -28,7 +28,7 @@ def to_json_lines(
             "outcome": None if outcome is None else _to_dict(outcome),
             "feedback": [_to_dict(one) for one in feedback],
         }
-        yield json.dumps(line, ensure_ascii=False)
+        yield json.dumps(line, ensure_ascii=False, default=dataclasses.asdict)
     for event in events:
         yield json.dumps({"event": _to_dict(event)}, ensure_ascii=False)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tryage.core.arrays import FloatArray
+    from tryage.core.policy_change import PolicyChange
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +30,8 @@ class DecisionRecord:
     category. `frozen_choice` is the expert that the router would have chosen without feedback and
     exploration. `shadow_choices` are those of other routers by their names, and `arm` is the name
     of the router that decided if traffic is split. `key` stands for a thread or a user. `tags` come
-    from the caller; an explored decision is never tagged "critical".
+    from the caller; an explored decision is never tagged "critical". `changes` say what policies
+    have changed, and why.
     """
 
     id: str
@@ -55,6 +57,7 @@ class DecisionRecord:
     arm: str | None = None
     key: str | None = None
     tags: tuple[str, ...] = ()
+    changes: tuple[PolicyChange, ...] = ()
     prompt: str | None = None
 
 

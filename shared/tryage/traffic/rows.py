@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from tryage.core.policy_change import PolicyChange
 from tryage.errors import TrafficError
 from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
@@ -58,6 +59,7 @@ def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...
             tuple(record.candidates),
             tuple(record.tags),
             tuple(record.shadow_choices.items()) if record.shadow_choices else (),
+            record.changes,
         ),
         pack_lists([scalars, *[getattr(record, name) for name in _LISTS]]),
         _pack_position(record.position),
@@ -88,6 +90,7 @@ def _decision_record(row: StoredRow) -> DecisionRecord:
     fields |= {name: content.get(name) for name in ("router", "kind", "frozen_choice", "arm")}
     fields |= {name: tuple(content.get(name, ())) for name in ("candidates", "tags")}
     fields |= {"shadow_choices": content.get("shadow_choices", {})}
+    fields |= {"changes": tuple(PolicyChange(**one) for one in content.get("changes", ()))}
     fields |= {"position": _unpack_position(row["position"])}
     return DecisionRecord(**fields | {"is_default": bool(fields["is_default"])})
 
@@ -101,6 +104,7 @@ def _decision_content(  # noqa: PLR0913 - the texts of a decision
     candidates: tuple[str, ...],
     tags: tuple[str, ...],
     shadow_choices: tuple[tuple[str, str], ...],
+    changes: tuple[PolicyChange, ...],
 ) -> str:
     """Return texts as JSON; decisions mostly have the same few."""
     content = {
@@ -111,6 +115,7 @@ def _decision_content(  # noqa: PLR0913 - the texts of a decision
         "candidates": list(candidates),
         "tags": list(tags),
         "shadow_choices": dict(shadow_choices),
+        "changes": [change.to_dict() for change in changes],
     }
     return _to_json({name: value for name, value in content.items() if value})
 

@@ -1,0 +1,306 @@
+"""Policies: small objects that change which expert is chosen, before the prediction or after it.
+
+A policy reads numbers and returns a choice, with a state of its own at most. `first | second` lets
+the second change what the first has chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.cache import cached_property, get_or_compute
+from tryage.core.choice import NO_EXPERT
+from tryage.core.costs import assumed_costs, request_costs
+from tryage.core.policy_change import PolicyChange
+from tryage.core.request_batch import ALL
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
+
+    from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+    from tryage.core.decision import Decision, ScoredBatch
+    from tryage.core.library import Library
+    from tryage.core.policy_change import CallPlan
+    from tryage.core.request import RoutingRequest
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyBatch:
+    """What a policy reads about the prompts of a batch, which share their preferences.
+
+    `requests` `(batch,)` hold the texts, keys and tags. `choice` `(batch,)` are the positions in
+    the library of the experts chosen so far, `NO_EXPERT` where the default answers: a policy leaves
+    these. All tables are `(batch, n_experts)`.
+    """
+
+    scored: ScoredBatch
+    requests: Sequence[RoutingRequest]
+    choice: IndexArray
+
+    @property
+    def library(self) -> Library:
+        """The n experts."""
+        return self.scored.library
+
+    @property
+    def losses(self) -> FloatArray:
+        """The predicted losses."""
+        return self.scored.prediction.losses
+
+    @property
+    def std(self) -> FloatArray:
+        """The standard deviations of the mean losses, NaN where unknown."""
+        return self.scored.prediction.std
+
+    @cached_property
+    def totals(self) -> FloatArray:
+        """The predicted losses plus all terms of the preferences."""
+        return self.scored.routing_loss.total
+
+    @property
+    def eligible(self) -> BoolArray:
+        """Which experts meet the requirements and have a prediction."""
+        return self.scored.eligibility.eligible
+
+    @cached_property
+    def costs(self) -> Float64Array:
+        """The expected USD of each request, NaN where unknown."""
+        request = self.scored.request
+        if request is None:
+            return np.full(self.losses.shape, np.nan)
+        return np.asarray(request_costs(self.library, request, ALL, np.float64), np.float64)
+
+    @cached_property
+    def counted_costs(self) -> Float64Array:
+        """The expected USD, where unknown that of a dear model: an unknown price is never free."""
+        request = self.scored.request
+        if request is None:
+            return self.costs
+        return np.where(np.isnan(self.costs), assumed_costs(request)[:, None], self.costs)
+
+    def with_choice(self, choice: IndexArray) -> PolicyBatch:
+        """Return the batch with other experts chosen so far."""
+        return replace(self, choice=choice)
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyChoice:
+    """What a policy chooses for each prompt of a batch.
+
+    `experts` `(batch,)` are positions in the library, `NO_EXPERT` where the batch has it. `reasons`
+    say why, None where the policy changes nothing; a reason whose expert is not another one is in
+    the records, too. `calls` say how the experts are called.
+    """
+
+    experts: IndexArray
+    reasons: Sequence[str | None]
+    calls: Sequence[CallPlan | None] | None = None
+
+
+class Policy:
+    """The base of all policies, which changes nothing. A subclass overrides what it needs.
+
+    The methods may be called by several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the policy is called in records."""
+        return type(self).__name__
+
+    def bind(self, library: Library, traffic: Any) -> Policy:  # noqa: ANN401, ARG002 - a Traffic or None, which core does not know; subclasses read it
+        """Return the policy for a router: its experts, and the log that may keep its state.
+
+        The result shares the state of this one.
+
+        Raises:
+            InputError: the policy does not fit the experts.
+        """
+        return self
+
+    def restrict(
+        self,
+        requests: Sequence[RoutingRequest],
+        library: Library,  # noqa: ARG002 - subclasses read it
+    ) -> Sequence[RoutingRequest]:
+        """Return the requests with other preferences, before the prediction."""
+        return requests
+
+    def choose(self, batch: PolicyBatch) -> PolicyChoice | None:  # noqa: ARG002 - subclasses read it
+        """Choose the expert of each prompt, after the prediction; None changes nothing.
+
+        It is called also for decisions that are never acted on, such as an explanation.
+        """
+        return None
+
+    def record(self, decision: Decision) -> None:
+        """Take note of a decision that is acted on."""
+
+    def settle(
+        self,
+        decision_id: str,
+        expert: str | None,
+        *,
+        cost: float | None = None,
+        latency: float | None = None,
+    ) -> None:
+        """Take note of what came of a decision.
+
+        Args:
+            decision_id: Its id.
+            expert: The one that answered, None if none did.
+            cost: USD as billed for all that was called, None where unknown.
+            latency: Seconds until the answer was complete.
+        """
+
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the single policies that this one consists of, in their order."""
+        return (self,)
+
+    def __or__(self, other: Policy) -> Policy:
+        """Return both: the other one changes what this one has chosen."""
+        if not isinstance(other, Policy):
+            return NotImplemented
+        return PolicyChain((*self.policies(), *other.policies()))
+
+
+class PolicyChain(Policy):
+    """Policies that act one after another, the first one first.
+
+    All restrict the requests before the prediction, and then all choose. Each has to leave what an
+    earlier one requires: it chooses among the experts that are still eligible.
+
+    Raises:
+        InputError: something is no policy.
+    """
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = tuple(part for one in policies for part in check_policy(one).policies())
+
+    @property
+    def name(self) -> str:
+        """The names of all."""
+        return " | ".join(one.name for one in self._policies)
+
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the single policies in their order."""
+        return self._policies
+
+    def bind(self, library: Library, traffic: Any) -> Self:  # noqa: ANN401 - as in the base class
+        """Return the chain of what each policy returns."""
+        return type(self)([one.bind(library, traffic) for one in self._policies])
+
+    def restrict(
+        self, requests: Sequence[RoutingRequest], library: Library
+    ) -> Sequence[RoutingRequest]:
+        """Let all policies restrict the requests, one after another."""
+        for one in self._policies:
+            requests = one.restrict(requests, library)
+        return requests
+
+    def record(self, decision: Decision) -> None:
+        """Tell all policies of a decision that is acted on."""
+        for one in self._policies:
+            one.record(decision)
+
+    def settle(
+        self,
+        decision_id: str,
+        expert: str | None,
+        *,
+        cost: float | None = None,
+        latency: float | None = None,
+    ) -> None:
+        """Tell all policies what came of a decision."""
+        for one in self._policies:
+            one.settle(decision_id, expert, cost=cost, latency=latency)
+
+    def __repr__(self) -> str:
+        """Show the policies."""
+        return " | ".join(map(repr, self._policies))
+
+
+def check_policy(policy: object) -> Policy:
+    """Return a policy, if it is one.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    hint = " Make an object of it: Budget(...)." if isinstance(policy, type) else ""
+    raise InputError(
+        f"policy is {policy!r:.80}; expected a policy of tryage.policies, such as "
+        f"Budget(usd_per_day=5), or several as `first | second`.{hint}"
+    )
+
+
+def apply_policy(
+    policy: Policy,
+    batch: ScoredBatch,
+    requests: Sequence[RoutingRequest],
+    decisions: Sequence[Decision],
+) -> list[Decision]:
+    """Return the decisions of a batch as a policy changes them.
+
+    `requests` and `decisions` `(batch,)` are those of the scored prompts. Decisions for the default
+    stay as they are.
+
+    Raises:
+        InputError: a policy has chosen an expert that is not eligible.
+    """
+    positions = [
+        NO_EXPERT if one.default_used else batch.library.index(one.expert.name) for one in decisions
+    ]
+    view = PolicyBatch(batch, requests, np.array(positions, np.intp))
+    changed = [replace(one, changes=row.changes) for one, row in _zip(decisions, requests)]
+    for one in policy.policies():
+        choice = one.choose(view)
+        if choice is not None:
+            changed = [
+                _changed(one, batch, i, decision, choice) for i, decision in enumerate(changed)
+            ]
+            view = view.with_choice(np.where(view.choice == NO_EXPERT, NO_EXPERT, choice.experts))
+    return changed
+
+
+def _zip(
+    decisions: Sequence[Decision], requests: Sequence[RoutingRequest]
+) -> zip[tuple[Decision, RoutingRequest]]:
+    return zip(decisions, requests, strict=True)
+
+
+def _changed(
+    policy: Policy, batch: ScoredBatch, i: int, decision: Decision, choice: PolicyChoice
+) -> Decision:
+    """Return the decision for prompt `i` with what a policy chooses."""
+    reason = choice.reasons[i]
+    if reason is None or decision.default_used:
+        return decision
+    library, expert = batch.library, int(choice.experts[i])
+    if expert == NO_EXPERT or not batch.eligibility.eligible[i, expert]:
+        what = "no expert" if expert == NO_EXPERT else library.names[expert]
+        raise InputError(
+            f"The policy {policy.name} has chosen {what} for a prompt, which is not eligible: a "
+            "policy chooses among `batch.eligible`."
+        )
+    before, after = decision.expert.name, library.names[expert]
+    decision = replace(
+        decision,
+        changes=(*decision.changes, PolicyChange(policy.name, reason, before, after)),
+        calls=decision.calls if choice.calls is None else choice.calls[i],
+    )
+    if before == after:
+        return decision
+    return replace(
+        decision,
+        expert=get_or_compute(library, ("expert", expert), lambda: library[expert]),
+        ranking=batch.ranking(i).with_first(expert),
+        frozen_choice=None if decision.frozen_choice is None else after,
+    )
