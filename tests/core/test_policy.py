@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Preferences, Router
-from tryage.core.policy import Policy, PolicyBatch, PolicyChoice
-from tryage.core.policy_change import PolicyChange
+from tryage.core.policy import Policy, PolicyBatch, PolicyChoice, PolicyStage
+from tryage.core.policy_change import CallPlan, PolicyChange
+from tryage.core.simulated_answer import SimulatedAnswer
 from tryage.errors import InputError
 from tryage.testing import FixedPerception
 
@@ -128,3 +129,68 @@ def test_a_subset_keeps_the_policy() -> None:
 def test_what_is_no_policy_is_an_error(policy: object) -> None:
     with pytest.raises(InputError, match=r"expected a policy of tryage\.policies"):
         make_router(policy=policy)
+
+
+class Staged(Policy):
+    """A policy of a stage that says in simulations that it was there."""
+
+    def __init__(self, stage: PolicyStage | None = None) -> None:
+        self.stage = stage
+        self.clock = None
+
+    @property
+    def name(self) -> str:
+        return "any" if self.stage is None else self.stage.name
+
+    def set_clock(self, clock) -> None:
+        self.clock = clock
+
+    def serve(self, _, expert, ask) -> SimulatedAnswer:
+        answer = ask(expert + "+")
+        return SimulatedAnswer(answer.expert, answer.loss, answer.cost, outcome=self.name)
+
+
+def test_a_chain_in_another_order_than_that_of_the_stages_is_refused() -> None:
+    cascade, choice = Staged(PolicyStage.CASCADE), Staged(PolicyStage.CHOICE)
+    assert (choice | cascade).policies() == (choice, cascade)
+    assert (cascade | Staged()).name == "CASCADE | any"
+    with pytest.raises(InputError, match=r"order CASCADE \| CHOICE; expected CHOICE \| CASCADE:"):
+        cascade | Staged() | choice
+
+
+def test_policies_of_one_stage_stay_in_their_order() -> None:
+    first, second = Staged(PolicyStage.CHOICE), Staged(PolicyStage.CHOICE)
+    assert (second | first).policies() == (second, first)
+
+
+def test_in_a_simulation_the_first_policy_asks_the_experts_as_the_later_ones_do() -> None:
+    chain = Staged(PolicyStage.CACHE) | Staged(PolicyStage.HEDGE)
+    decision = make_router().route("a prompt")
+    answer = chain.serve(decision, "small", lambda name: SimulatedAnswer(name, 0.5, 1.0))
+    assert answer == SimulatedAnswer("small++", 0.5, 1.0, outcome="CACHE")
+
+
+def test_a_policy_that_does_not_serve_asks_the_expert() -> None:
+    answer = SimulatedAnswer("small", 0.5, 1.0)
+    assert Policy().serve(make_router().route("a prompt"), "small", lambda _: answer) is answer
+
+
+def test_a_chain_sets_the_clock_of_all() -> None:
+    chain = Staged() | Staged()
+    chain.set_clock(float)
+    assert [one.clock for one in chain.policies()] == [float, float]
+
+
+def test_the_calls_of_an_expert_that_is_no_longer_chosen_are_dropped() -> None:
+    class Steps(Policy):
+        def choose(self, batch: PolicyBatch) -> PolicyChoice:
+            plans = [CallPlan(steps=("large", "small"))] * len(batch.choice)
+            return PolicyChoice(batch.choice, ["steps"] * len(batch.choice), plans)
+
+    class Note(Policy):
+        def choose(self, batch: PolicyBatch) -> PolicyChoice:
+            return PolicyChoice(batch.choice, ["noted"] * len(batch.choice))
+
+    router = make_router(preferences="best", policy=Steps() | Note())
+    assert router.route("a prompt").calls == CallPlan(steps=("large", "small"))
+    assert router.with_policy(Steps() | Cheapest()).route("a prompt").calls is None

@@ -7,7 +7,8 @@ the second change what the first has chosen.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tryage.core.request_batch import ALL
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.policy_change import CallPlan
     from tryage.core.request import RoutingRequest
+    from tryage.core.simulated_answer import Ask, SimulatedAnswer
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +105,24 @@ class PolicyChoice:
     calls: Sequence[CallPlan | None] | None = None
 
 
+class PolicyStage(IntEnum):
+    """What a policy does to a request, in the order in which it is done."""
+
+    RESTRICTION = 1  # which experts may be chosen
+    CACHE = 2  # whether an answer is there already
+    CHOICE = 3  # which expert is chosen
+    CASCADE = 4  # who is asked after the chosen expert, if its answer is not kept
+    HEDGE = 5  # who is asked beside an expert that is late
+
+
 class Policy:
     """The base of all policies, which changes nothing. A subclass overrides what it needs.
 
-    The methods may be called by several threads at once.
+    The methods may be called by several threads at once. A policy with a `stage` stands in a chain
+    behind those of earlier stages; one without may stand anywhere.
     """
+
+    stage: ClassVar[PolicyStage | None] = None
 
     @property
     def name(self) -> str:
@@ -159,6 +174,29 @@ class Policy:
             latency: Seconds until the answer was complete.
         """
 
+    def serve(
+        self,
+        decision: Decision,  # noqa: ARG002 - subclasses read it
+        expert: str,
+        ask: Ask,
+    ) -> SimulatedAnswer:
+        """Answer a request of a simulation: what chat models do with the decision, without models.
+
+        A policy that calls more than one expert, or none, overrides it.
+
+        Args:
+            decision: It holds the prompt, and in `calls` how the expert is called.
+            expert: The one to ask: the chosen one, or that to which an earlier policy turns.
+            ask: Asks an expert, as the later policies do that.
+        """
+        return ask(expert)
+
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Read the time (seconds since 1970) from a function: a simulation has its own.
+
+        A policy whose choices depend on the time overrides it.
+        """
+
     def policies(self) -> tuple[Policy, ...]:
         """Return the single policies that this one consists of, in their order."""
         return (self,)
@@ -174,14 +212,16 @@ class PolicyChain(Policy):
     """Policies that act one after another, the first one first.
 
     All restrict the requests before the prediction, and then all choose. Each has to leave what an
-    earlier one requires: it chooses among the experts that are still eligible.
+    earlier one requires: it chooses among the experts that are still eligible. Of two that choose
+    the expert, the second has the last word.
 
     Raises:
-        InputError: something is no policy.
+        InputError: something is no policy, or a policy stands behind one of a later stage.
     """
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(part for one in policies for part in check_policy(one).policies())
+        _check_order(self._policies)
 
     @property
     def name(self) -> str:
@@ -221,9 +261,41 @@ class PolicyChain(Policy):
         for one in self._policies:
             one.settle(decision_id, expert, cost=cost, latency=latency)
 
+    def serve(self, decision: Decision, expert: str, ask: Ask) -> SimulatedAnswer:
+        """Let the first policy answer, which asks the experts as the later ones do."""
+        for one in reversed(self._policies):
+            ask = _served_by(one, decision, ask)
+        return ask(expert)
+
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Set the clock of all policies."""
+        for one in self._policies:
+            one.set_clock(clock)
+
     def __repr__(self) -> str:
         """Show the policies."""
         return " | ".join(map(repr, self._policies))
+
+
+def _check_order(policies: Sequence[Policy]) -> None:
+    """Refuse policies in another order than that of their stages.
+
+    Raises:
+        InputError: it says in which order they are right.
+    """
+    staged = [one for one in policies if one.stage is not None]
+    ordered = sorted(staged, key=lambda one: one.stage or 0)
+    if staged == ordered:
+        return
+    given, expected = (" | ".join(one.name for one in order) for order in (staged, ordered))
+    raise InputError(
+        f"The policies are in the order {given}; expected {expected}: first what restricts the "
+        "experts, then a cache, what chooses the expert, a cascade, and a hedge."
+    )
+
+
+def _served_by(policy: Policy, decision: Decision, ask: Ask) -> Ask:
+    return lambda expert: policy.serve(decision, expert, ask)
 
 
 def check_policy(policy: object) -> Policy:
@@ -291,10 +363,11 @@ def _changed(
             "policy chooses among `batch.eligible`."
         )
     before, after = decision.expert.name, library.names[expert]
+    calls = decision.calls if before == after else None  # they begin with the expert of before
     decision = replace(
         decision,
         changes=(*decision.changes, PolicyChange(policy.name, reason, before, after)),
-        calls=decision.calls if choice.calls is None else choice.calls[i],
+        calls=calls if choice.calls is None else choice.calls[i],
     )
     if before == after:
         return decision
