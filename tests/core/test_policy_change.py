@@ -1,6 +1,6 @@
 """What a policy leaves in a decision, as plain values."""
 
-from tryage.core.policy_change import PolicyChange
+from tryage.core.policy_change import CallPlan, CallStep, PolicyChange
 
 
 def test_a_change_is_json_safe_and_comes_back_from_its_values():
@@ -12,3 +12,11 @@ def test_a_change_is_json_safe_and_comes_back_from_its_values():
         "after": "small",
     }
     assert PolicyChange(**change.to_dict()) == change
+
+
+def test_the_steps_of_one_policy_and_the_hedge_of_another_are_called_together():
+    steps = CallPlan(steps=(CallStep("small"), CallStep("large")))
+    hedge = CallPlan(hedge="medium", hedge_seconds=2.0)
+    assert steps.merged(hedge) == hedge.merged(steps)
+    assert steps.merged(hedge) == CallPlan(steps.steps, "medium", 2.0)
+    assert steps.merged(None) == steps

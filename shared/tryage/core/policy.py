@@ -348,6 +348,10 @@ def _zip(
     return zip(decisions, requests, strict=True)
 
 
+def _merged_calls(earlier: CallPlan | None, later: CallPlan | None) -> CallPlan | None:
+    return later if earlier is None else earlier.merged(later)
+
+
 def _changed(
     policy: Policy, batch: ScoredBatch, i: int, decision: Decision, choice: PolicyChoice
 ) -> Decision:
@@ -367,7 +371,7 @@ def _changed(
     decision = replace(
         decision,
         changes=(*decision.changes, PolicyChange(policy.name, reason, before, after)),
-        calls=calls if choice.calls is None else choice.calls[i],
+        calls=calls if choice.calls is None else _merged_calls(calls, choice.calls[i]),
     )
     if before == after:
         return decision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003 - pydantic in LangChain reads the annotations
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,54 @@ class PolicyChange:
         }
 
 
+class Verdict(NamedTuple):
+    """Whether an answer is kept, in a few words why, and what it cost to find out.
+
+    `cost` is in USD, such as that of a judge; None where unknown.
+    """
+
+    is_kept: bool
+    reason: str
+    cost: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallStep:
+    """One step of a cascade: an expert whose answer is kept, or the next step is asked.
+
+    `samples` are experts that are asked at the same time, whose answers are evidence; the expert
+    itself stands there for a second answer of its own. `needs_log_probabilities` asks models for
+    those of their tokens, where they can give them.
+
+    `verify` decides from the evidence (`tryage.policies.evidence.AnswerEvidence`) whether the
+    answer is kept; None keeps every answer. `is_certain` tells from the evidence of the beginning
+    of an answer that it is kept whatever follows, so that it can be streamed from there; None waits
+    for the whole answer.
+    """
+
+    expert: str
+    samples: tuple[str, ...] = ()
+    needs_log_probabilities: bool = False
+    verify: Callable[[Any], Verdict] | None = field(default=None, repr=False)
+    is_certain: Callable[[Any], bool] | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class CallPlan:
     """How the chosen expert is called, where one call is not all.
 
-    `steps` are the experts that are asked one after another until an answer is kept; the first is
-    the chosen one. `verify` decides about the answer of each step but the last: it takes the
-    evidence and returns whether the answer is kept. `hedge` is the expert that is asked, too, if
-    the chosen one has not answered after `hedge_seconds`.
+    `steps` are asked one after another until an answer is kept; the first one is of the chosen
+    expert. `hedge` is the expert that is asked, too, if the chosen one has not answered after
+    `hedge_seconds`.
     """
 
-    steps: tuple[str, ...] = ()
-    verify: Callable[[Any], bool] | None = field(default=None, repr=False)
+    steps: tuple[CallStep, ...] = ()
     hedge: str | None = None
     hedge_seconds: float | None = None
+
+    def merged(self, later: CallPlan | None) -> CallPlan:
+        """Return this plan with what a later policy says of the steps or of the hedge."""
+        if later is None:
+            return self
+        hedge = self if later.hedge is None else later
+        return CallPlan(later.steps or self.steps, hedge.hedge, hedge.hedge_seconds)
