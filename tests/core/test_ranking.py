@@ -66,6 +66,7 @@ def test_one_expert_can_be_looked_up_in_the_ranking():
     assert found.terms == {"size": pytest.approx(0.05)}
     with pytest.raises(LibraryError, match="rejected"):
         ranked.entry("m1")
+    assert ranked.find("m1") is None
 
 
 def test_an_unknown_std_is_none():

@@ -240,10 +240,19 @@ class Ranking(Sequence[RankedExpert]):
         Raises:
             LibraryError: no such expert, or it was rejected.
         """
-        i = self._library.index(name)
-        if not self._eligible[i]:
+        found = self.find(name)
+        if found is None:
             raise LibraryError(f"{name!r} was rejected and has no rank; see decision.rejected")
-        return self._entry_at(i)
+        return found
+
+    def find(self, name: str) -> RankedExpert | None:
+        """Return the scores of one expert, by name or alias, None if it was rejected.
+
+        Raises:
+            LibraryError: no such expert.
+        """
+        i = self._library.index(name)
+        return self._entry_at(i) if self._eligible[i] else None
 
     def with_first(self, i: int) -> Ranking:
         """Return the ranking with the expert at position `i` first, and the others as before."""

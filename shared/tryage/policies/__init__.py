@@ -1,4 +1,4 @@
-"""Routers that are made of routers: traffic split between them, and one that decides beside."""
+"""Policies that change decisions, and routers that are made of routers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from tryage.policies.composite import CompositeRouter as CompositeRouter
     from tryage.policies.shadow import Shadow as Shadow
     from tryage.policies.split import Split as Split
+    from tryage.policies.threshold import Threshold as Threshold
 
 _MODULES = {
     "CompositeRouter": "tryage.policies.composite",
     "Shadow": "tryage.policies.shadow",
     "Split": "tryage.policies.split",
+    "Threshold": "tryage.policies.threshold",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)
