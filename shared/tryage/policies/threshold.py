@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.choice import NO_EXPERT, first_by_keys
-from tryage.core.policy import Policy, PolicyChoice
+from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.ranking import Ranking
 from tryage.core.validation import check_integer, check_number, check_strings
 from tryage.errors import InputError
@@ -53,6 +53,8 @@ class Threshold(Policy):
         InputError: both or none of `share` and `threshold`, a value out of range, no name, or a
             name on both sides.
     """
+
+    stage = PolicyStage.CHOICE
 
     def __init__(
         self,
@@ -195,6 +197,11 @@ class Threshold(Policy):
         if not isinstance(ranking, Ranking):  # the default answers
             return None, None
         return _best_entry(ranking, self.strong), _best_entry(ranking, self.weak)
+
+    def __repr__(self) -> str:
+        """Show both sides and the threshold."""
+        value = f"threshold={self._fixed:g}" if self.share is None else f"share={self.share:g}"
+        return f"Threshold({_side(self.strong)}, {_side(self.weak)}, {value})"
 
     def report(self, router: Router, table: QTable) -> ThresholdReport:
         """Return how well the threshold routes the prompts of a table of measured losses.
