@@ -194,3 +194,31 @@ def test_the_calls_of_an_expert_that_is_no_longer_chosen_are_dropped() -> None:
     router = make_router(preferences="best", policy=Steps() | Note())
     assert router.route("a prompt").calls == CallPlan(steps=("large", "small"))
     assert router.with_policy(Steps() | Cheapest()).route("a prompt").calls is None
+
+
+def test_a_policy_that_draws_leaves_the_probabilities_and_what_it_would_choose_without() -> None:
+    class Draw(Policy):
+        def choose(self, batch: PolicyBatch) -> PolicyChoice:
+            large = np.full(len(batch.ids), batch.library.index("large"))
+            return PolicyChoice(large, ["drawn"], propensities=[{"small": 0.9, "large": 0.1}])
+
+    router = make_router(preferences="thrifty", policy=Draw())
+    decision = router.route("a prompt")
+    assert (decision.expert.name, decision.propensity) == ("large", 0.1)
+    assert decision.propensities == {"small": 0.9, "large": 0.1}
+    assert decision.explored
+    assert decision.frozen_choice == "small"
+    (later,) = router.with_policy(Draw() | Cheapest()).route_batch(["a prompt"])
+    assert (later.expert.name, later.propensity, later.propensities) == ("small", 1.0, {})
+
+
+def test_a_policy_reads_the_ids_of_the_decisions() -> None:
+    class Ids(Policy):
+        seen: tuple[str, ...] = ()
+
+        def choose(self, batch: PolicyBatch) -> None:
+            self.seen = tuple(batch.ids)
+
+    policy = Ids()
+    decisions = make_router(policy=policy).route_batch(["a", "b"])
+    assert policy.seen == tuple(one.id for one in decisions)

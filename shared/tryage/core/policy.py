@@ -20,7 +20,7 @@ from tryage.core.request_batch import ALL
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -38,12 +38,14 @@ class PolicyBatch:
 
     `requests` `(batch,)` hold the texts, keys and tags. `choice` `(batch,)` are the positions in
     the library of the experts chosen so far, `NO_EXPERT` where the default answers: a policy leaves
-    these. All tables are `(batch, n_experts)`.
+    these. `ids` `(batch,)` are those of the decisions, empty where there are none yet. All tables
+    are `(batch, n_experts)`.
     """
 
     scored: ScoredBatch
     requests: Sequence[RoutingRequest]
     choice: IndexArray
+    ids: Sequence[str] = ()
 
     @property
     def library(self) -> Library:
@@ -97,12 +99,15 @@ class PolicyChoice:
 
     `experts` `(batch,)` are positions in the library, `NO_EXPERT` where the batch has it. `reasons`
     say why, None where the policy changes nothing; a reason whose expert is not another one is in
-    the records, too. `calls` say how the experts are called.
+    the records, too. `calls` say how the experts are called. `propensities` are the probabilities
+    of the experts by name, None where nothing was drawn; the most probable one is what would be
+    chosen if nothing were.
     """
 
     experts: IndexArray
     reasons: Sequence[str | None]
     calls: Sequence[CallPlan | None] | None = None
+    propensities: Sequence[Mapping[str, float] | None] | None = None
 
 
 class PolicyStage(IntEnum):
@@ -330,7 +335,8 @@ def apply_policy(
     positions = [
         NO_EXPERT if one.default_used else batch.library.index(one.expert.name) for one in decisions
     ]
-    view = PolicyBatch(batch, requests, np.array(positions, np.intp))
+    ids = [one.id for one in decisions]
+    view = PolicyBatch(batch, requests, np.array(positions, np.intp), ids)
     changed = [replace(one, changes=row.changes) for one, row in _zip(decisions, requests)]
     for one in policy.policies():
         choice = one.choose(view)
@@ -373,11 +379,33 @@ def _changed(
         changes=(*decision.changes, PolicyChange(policy.name, reason, before, after)),
         calls=calls if choice.calls is None else _merged_calls(calls, choice.calls[i]),
     )
+    propensities = None if choice.propensities is None else choice.propensities[i]
+    if propensities is not None:
+        decision = _with_draw(decision, after, propensities)
+    elif before != after:  # what an earlier policy has drawn is not asked
+        decision = replace(decision, propensity=1.0, propensities={}, explored=False)
     if before == after:
         return decision
     return replace(
         decision,
         expert=get_or_compute(library, ("expert", expert), lambda: library[expert]),
         ranking=batch.ranking(i).with_first(expert),
-        frozen_choice=None if decision.frozen_choice is None else after,
+        frozen_choice=None if decision.frozen_choice is None else _undrawn(propensities, after),
     )
+
+
+def _with_draw(decision: Decision, drawn: str, propensities: Mapping[str, float]) -> Decision:
+    """Return the decision with the probabilities from which a policy has drawn its expert."""
+    likely = _undrawn(propensities, drawn)
+    return replace(
+        decision,
+        propensity=propensities[drawn],
+        propensities=dict(propensities),
+        explored=drawn != likely,
+        frozen_choice=likely,
+    )
+
+
+def _undrawn(propensities: Mapping[str, float] | None, chosen: str) -> str:
+    """Return the expert that would be chosen if nothing were drawn."""
+    return chosen if not propensities else max(propensities, key=propensities.__getitem__)
