@@ -37,9 +37,9 @@ class PolicyBatch:
     """What a policy reads about the prompts of a batch, which share their preferences.
 
     `requests` `(batch,)` hold the texts, keys and tags. `choice` `(batch,)` are the positions in
-    the library of the experts chosen so far, `NO_EXPERT` where the default answers: a policy leaves
-    these. `ids` `(batch,)` are those of the decisions, empty where there are none yet. All tables
-    are `(batch, n_experts)`.
+    the library of the experts chosen so far, `NO_EXPERT` where the default answers or an earlier
+    policy has an answer already: a policy leaves these. `ids` `(batch,)` are those of the
+    decisions, empty where there are none yet. All tables are `(batch, n_experts)`.
     """
 
     scored: ScoredBatch
@@ -101,13 +101,22 @@ class PolicyChoice:
     say why, None where the policy changes nothing; a reason whose expert is not another one is in
     the records, too. `calls` say how the experts are called. `propensities` are the probabilities
     of the experts by name, None where nothing was drawn; the most probable one is what would be
-    chosen if nothing were.
+    chosen if nothing were. `is_final` `(batch,)` are the prompts that are answered by this choice
+    alone, such as from a cache: later policies leave them.
     """
 
     experts: IndexArray
     reasons: Sequence[str | None]
     calls: Sequence[CallPlan | None] | None = None
     propensities: Sequence[Mapping[str, float] | None] | None = None
+    is_final: BoolArray | None = None
+
+    def left_to_others(self, earlier: IndexArray) -> IndexArray:
+        """Return what later policies see as chosen, `NO_EXPERT` where they leave the prompt."""
+        is_left = earlier == NO_EXPERT
+        if self.is_final is not None:
+            is_left |= self.is_final
+        return np.where(is_left, NO_EXPERT, self.experts)
 
 
 class PolicyStage(IntEnum):
@@ -344,7 +353,7 @@ def apply_policy(
             changed = [
                 _changed(one, batch, i, decision, choice) for i, decision in enumerate(changed)
             ]
-            view = view.with_choice(np.where(view.choice == NO_EXPERT, NO_EXPERT, choice.experts))
+            view = view.with_choice(choice.left_to_others(view.choice))
     return changed
 
 

@@ -64,21 +64,54 @@ class CallStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """An answer that an expert gave to an equal or similar request.
+
+    `answer` is what the caller of the cache has stored, and `similarity` is 1 for an equal request.
+    `cost` are the USD that it took, None if unknown, and `time` is when it was given, in seconds.
+    `key` is that of the request in the cache.
+    """
+
+    expert: str
+    answer: Any = field(repr=False)
+    cost: float | None = None
+    time: float = 0.0
+    similarity: float = 1.0
+    key: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HedgePlan:
+    """Which expert is asked, too, if the chosen one is late.
+
+    `expert` is asked when `seconds` have passed without an answer and `may_ask` allows it; None is
+    nobody. `note_latency` is told the expert and the seconds of each answer, in a stream those
+    until it began.
+    """
+
+    expert: str | None = None
+    seconds: float | None = None
+    may_ask: Callable[[], bool] = field(default=lambda: True, repr=False)
+    note_latency: Callable[[str, float], None] = field(default=lambda *_: None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CallPlan:
     """How the chosen expert is called, where one call is not all.
 
     `steps` are asked one after another until an answer is kept; the first one is of the chosen
-    expert. `hedge` is the expert that is asked, too, if the chosen one has not answered after
-    `hedge_seconds`.
+    expert. `hedge` says who is asked, too, if the chosen one is late. `answer` is an answer of the
+    chosen expert that is at hand: then nobody is called.
     """
 
     steps: tuple[CallStep, ...] = ()
-    hedge: str | None = None
-    hedge_seconds: float | None = None
+    hedge: HedgePlan | None = None
+    answer: CachedAnswer | None = field(default=None, repr=False)
 
     def merged(self, later: CallPlan | None) -> CallPlan:
         """Return this plan with what a later policy says of the steps or of the hedge."""
         if later is None:
             return self
-        hedge = self if later.hedge is None else later
-        return CallPlan(later.steps or self.steps, hedge.hedge, hedge.hedge_seconds)
+        return CallPlan(
+            later.steps or self.steps, later.hedge or self.hedge, later.answer or self.answer
+        )

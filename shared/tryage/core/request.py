@@ -13,6 +13,7 @@ from tryage.core.flags import extract_flags
 from tryage.core.preferences import Preferences
 from tryage.core.presets import DEFAULT_PRESET
 from tryage.core.request_batch import ConversationState
+from tryage.core.request_key import RequestKey  # noqa: TC001 - pydantic reads the annotations
 from tryage.core.token_estimate import (
     estimate_tokens as estimate_tokens,  # noqa: PLC0414 - its former place, exported for users
 )
@@ -39,6 +40,7 @@ class ConversationContext:
 
     `keys` say whose conversation it is, such as `thread_id` and `user_id`; numbers become texts.
     `tags` are the caller's words for the log; a request tagged "critical" is never used to explore.
+    `request_key` stands for everything that is sent to a model, None if that is the prompt alone.
 
     Raises:
         InputError: `keys` is no mapping, or `tags` is no list, such as a single string.
@@ -49,6 +51,7 @@ class ConversationContext:
     cached_tokens: float = 0.0
     keys: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    request_key: RequestKey | None = None
 
     def __post_init__(self) -> None:
         """Check keys and tags: the letters of a single string would be tags without a meaning."""
