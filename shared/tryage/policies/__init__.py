@@ -9,18 +9,34 @@ from tryage.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from tryage.policies.answer_cache import AnswerCache as AnswerCache
     from tryage.policies.composite import CompositeRouter as CompositeRouter
+    from tryage.policies.evidence import Agreement as Agreement
+    from tryage.policies.evidence import AnswerEvidence as AnswerEvidence
+    from tryage.policies.evidence import AnswerTest as AnswerTest
+    from tryage.policies.evidence import FormatCheck as FormatCheck
+    from tryage.policies.evidence import Judge as Judge
+    from tryage.policies.evidence import LogProbability as LogProbability
+    from tryage.policies.evidence import Verifier as Verifier
+    from tryage.policies.likelihood import Likelihood as Likelihood
     from tryage.policies.shadow import Shadow as Shadow
     from tryage.policies.similar_requests import SimilarRequests as SimilarRequests
     from tryage.policies.split import Split as Split
     from tryage.policies.threshold import Threshold as Threshold
 
 _MODULES = {
+    "Agreement": "tryage.policies.evidence",
     "AnswerCache": "tryage.policies.answer_cache",
+    "AnswerEvidence": "tryage.policies.evidence",
+    "AnswerTest": "tryage.policies.evidence",
     "CompositeRouter": "tryage.policies.composite",
+    "FormatCheck": "tryage.policies.evidence",
+    "Judge": "tryage.policies.evidence",
+    "Likelihood": "tryage.policies.likelihood",
+    "LogProbability": "tryage.policies.evidence",
     "Shadow": "tryage.policies.shadow",
     "SimilarRequests": "tryage.policies.similar_requests",
     "Split": "tryage.policies.split",
     "Threshold": "tryage.policies.threshold",
+    "Verifier": "tryage.policies.evidence",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -42,7 +42,7 @@ def final_answer(prompt: Prompt, answer: str) -> float:
     line.
     """
     accepted = {_normalize(reference) for reference in prompt.references}
-    return float(_normalize(answer) in accepted or _normalize(_last_statement(answer)) in accepted)
+    return float(_normalize(answer) in accepted or stated_answer(answer) in accepted)
 
 
 @requires_fields("references")
@@ -79,6 +79,11 @@ def json_schema(prompt: Prompt, answer: str) -> float:
     except (ValueError, RecursionError):  # no JSON, or JSON that is nested too deep to be read
         return 0.0
     return float(_is_valid(validator, value))
+
+
+def stated_answer(answer: str) -> str:
+    """Return what an answer ends in, as `final_answer` compares it."""
+    return _normalize(_last_statement(answer))
 
 
 def _last_statement(text: str) -> str:

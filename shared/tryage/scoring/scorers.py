@@ -190,8 +190,8 @@ def numeric(prompt: Prompt, answer: str, tolerance: float = 1e-6) -> float:
     The first number after the last announcement (`####`, `\boxed{`, "answer is") counts, else the
     last number.
     """
-    answer_number = _final_number(answer)
-    reference_numbers = [_final_number(reference) for reference in prompt.references]
+    answer_number = final_number(answer)
+    reference_numbers = [final_number(reference) for reference in prompt.references]
     if None in reference_numbers:
         raise InputError(f"{prompt.references} hold no number; expected one in each reference.")
     is_close = [
@@ -354,18 +354,25 @@ def _reference_index(choices: tuple[str, ...], reference: str) -> int:
 
 def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
     """Return the position of the choice that an answer means, None if that is not clear."""
-    valid_letters = _LETTERS[: len(choices)]
-    latin_answer = _LOOKALIKE.sub(lambda m: m.group().translate(_LATIN_LETTERS), answer)
-    for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
-        letters = [letter for letter in pattern.findall(latin_answer) if letter in valid_letters]
-        if letters:
-            return _LETTERS.index(letters[-1])
+    letter = announced_choice(answer, _LETTERS[: len(choices)])
+    if letter is not None:
+        return _LETTERS.index(letter)
     text = _normalize(answer)
     texts = [_normalize(choice) for choice in choices]
     exact_matches = [i for i, choice in enumerate(texts) if choice == text]
     contained_choices = [i for i, choice in enumerate(texts) if _holds_words(text, choice)]
     if exact_matches or len(contained_choices) == 1:
         return (exact_matches or contained_choices)[0]
+    return None
+
+
+def announced_choice(answer: str, valid_letters: str = _LETTERS) -> str | None:
+    """Return the letter of the choice that an answer announces, else its last lone letter."""
+    latin_answer = _LOOKALIKE.sub(lambda m: m.group().translate(_LATIN_LETTERS), answer)
+    for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
+        letters = [letter for letter in pattern.findall(latin_answer) if letter in valid_letters]
+        if letters:
+            return str(letters[-1])
     return None
 
 
@@ -376,7 +383,8 @@ def _holds_words(text: str, words: str) -> bool:
     )
 
 
-def _final_number(text: str) -> float | None:
+def final_number(text: str) -> float | None:
+    """Return the number that an answer ends in, as `numeric` reads it, None without one."""
     text = _LATEX_FRACTION.sub(r"\1/\2", text)
     marker_ends = [match.end() for match in _ANSWER_MARKER.finditer(text)]
     if marker_ends and (match := _NUMBER.search(text, marker_ends[-1])):
