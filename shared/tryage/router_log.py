@@ -75,7 +75,12 @@ class RouterLog:
         keys: Mapping[str, str] | None = None,
         tags: tuple[str, ...] = (),
     ) -> None:
-        """Write an answer that needed no decision into the log: the turn stays with its expert."""
+        """Write an answer that needed no decision into the log: the turn stays with its expert.
+
+        The policy takes note of it, too, also without a log.
+        """
+        if self.policy is not None:
+            self.policy.record_kept(decision_id, chosen, keys or {})
         if self.log is not None:
             self.log.record_kept(
                 decision_id,

@@ -18,7 +18,7 @@ from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
 from tryage.traffic.imports import DECISION_ID_KEY
-from tryage_langchain._call import EXPECTED_COST_KEY, log_keys
+from tryage_langchain._call import EXPECTED_COST_KEY, log_keys, policy_metadata
 from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
     is_from_user,
@@ -175,6 +175,7 @@ def traced_model(
         metadata[DECISION_ID_KEY] = record["id"]
     if (expected := record.get(COST_KEY, {}).get("expected")) is not None:
         metadata[EXPECTED_COST_KEY] = expected
+    metadata |= policy_metadata(record.get("policies", ()))
     return view_model(
         model,
         {

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 EXPECTED_COST_KEY = "tryage_expected_cost"
 """Where the metadata of a model's run says in USD what it is expected to cost."""
 
+POLICIES_KEY = "tryage_policies"
+"""Where the metadata of a model's run says what policies changed, and why: a list of texts."""
+
 _LOG_KEYS = ("thread_id", "user_id", "session_id")
 
 BOUND_KEY = "tryage_bound"
@@ -260,6 +263,7 @@ class PlannedCall:
         }
         if (expected := record[COST_KEY]["expected"]) is not None:
             metadata[EXPECTED_COST_KEY] = expected
+        metadata |= policy_metadata(record.get("policies", ()))
         config: RunnableConfig = {
             **self.config,
             "tags": sorted({*self.config["tags"], f"tryage:{name}"}),
@@ -326,6 +330,13 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         sticky=settings.sticky,
         deadline=settings.deadline,
     )
+
+
+def policy_metadata(policies: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the metadata of a model's run about what policies changed; empty if nothing."""
+    if not policies:
+        return {}
+    return {POLICIES_KEY: [f"{one['policy']}: {one['reason']}" for one in policies]}
 
 
 def log_keys(config: RunnableConfig) -> dict[str, str]:

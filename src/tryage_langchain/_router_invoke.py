@@ -27,7 +27,7 @@ from tryage.errors import InputError, TryageError
 from tryage.traffic.imports import DECISION_ID_KEY
 from tryage.traffic.records import Outcome
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import innermost_model, log_keys
+from tryage_langchain._call import innermost_model, log_keys, policy_metadata
 from tryage_langchain._call_settings import (
     CallSettings,
     check_arguments,
@@ -287,8 +287,11 @@ class RunnableSession:
         """Count one run by the tokens that its models have reported; without any, it failed."""
         is_answer, usage = error is None, run.usage.usage
         costs = self.prices.compare(run.name, usage)
+        outcome = run_outcome(run, costs, self.prices.best_single, error)
+        served_by, latency = outcome.served_by, outcome.latency
+        self.router.settle(run.decision_id, served_by, cost=costs.billed, latency=latency)
         if self.router.log is not None:
-            self.router.log.record_outcome(run_outcome(run, costs, self.prices.best_single, error))
+            self.router.log.record_outcome(outcome)
         if not is_answer and not run.usage.has_answered:
             return
         if not is_answer:  # another model might have failed at no cost
@@ -336,11 +339,13 @@ class RunnableSession:
             **child_config["metadata"],
             MODEL_KEY: name,
             DECISION_ID_KEY: decision.id,
+            **policy_metadata([change.to_dict() for change in decision.changes]),
         }
         child_config["configurable"] = configurable_for_child(child_config)
         child_input = clean_input(decision, value, self.input_key)
         return ChildRun(
-            *(self.runnables[name], child_input, child_config, name, usage, decision.id)
+            *(self.runnables[name], child_input, child_config, name, usage, decision.id),
+            policies=[change.to_dict() for change in decision.changes],
         )
 
     def group_by_child(
@@ -443,7 +448,10 @@ def call_preferences(settings: CallSettings, router: Router) -> Preferences:
 
 @dataclass(frozen=True)
 class ChildRun:
-    """What a chosen runnable is called with; `usage` counts the tokens of its models."""
+    """What a chosen runnable is called with; `usage` counts the tokens of its models.
+
+    `policies` are what policies changed in the decision, as records have it.
+    """
 
     child: Runnable[Any, Any]
     input: Any
@@ -451,6 +459,7 @@ class ChildRun:
     name: str
     usage: UsageCallback
     decision_id: str
+    policies: Sequence[Mapping[str, Any]] = ()
     started: float = field(default_factory=time.monotonic)
 
 
@@ -479,7 +488,9 @@ def with_id(answer: Any, run: ChildRun) -> Any:
     """Return an answer with the id of its decision; one without a message stays as it is."""
     if not isinstance(answer, AIMessage) or RECORD_KEY in answer.response_metadata:
         return answer
-    record = {"id": run.decision_id, "model": run.name}
+    record: dict[str, Any] = {"id": run.decision_id, "model": run.name}
+    if run.policies:
+        record["policies"] = run.policies
     metadata = {**answer.response_metadata, RECORD_KEY: record}
     return answer.model_copy(update={"response_metadata": metadata})
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from tryage.chat.savings import Savings
+    from tryage.core.policy import Policy
 
 _SOURCE_KEYS = ("name_or_path", "revision")
 
@@ -46,8 +47,11 @@ class TryageRouter(RouterInvokeMixin):
     The choice is visible: the chosen runnable's run has the tag `tryage:<name>` and the metadata
     `tryage_model`, and a custom event `tryage_route` with the whole decision precedes it.
 
-    `dumpd` writes where the router was read from, not the router itself. So make it with
-    `TryageRouter.from_pretrained`, and read it with
+    A `policy` changes which expert is chosen, such as `tryage.policies.Budget`; by default it is
+    the router's own.
+
+    `dumpd` writes where the router was read from, not the router itself or a policy. So make it
+    with `TryageRouter.from_pretrained`, and read it with
     `load(dumped, allowed_objects=[TryageRouter, ...], valid_namespaces=["tryage_langchain", ...])`.
 
     Example:
@@ -72,10 +76,13 @@ class TryageRouter(RouterInvokeMixin):
         runnables: Mapping[str, Any] | None = None,
         *,
         pretrained: Mapping[str, str] | None = None,
+        policy: Policy | None = None,
         **kwargs: Any,
     ) -> None:
         if router is None:
             router = _load_router(pretrained)
+        if policy is not None:
+            router = router.with_policy(policy)
         if runnables is not None:
             runnables = {name: coerce_to_runnable(child) for name, child in runnables.items()}
         kwargs.update(router=router, runnables=runnables, pretrained=pretrained)
@@ -90,6 +97,7 @@ class TryageRouter(RouterInvokeMixin):
         *,
         revision: str | None = None,
         input_key: str | None = None,
+        policy: Policy | None = None,
     ) -> TryageRouter:
         """Read the router as `Router.from_pretrained` does, and remember its address.
 
@@ -100,7 +108,7 @@ class TryageRouter(RouterInvokeMixin):
         source = {
             key: text for key, text in zip(_SOURCE_KEYS, values, strict=True) if text is not None
         }
-        return cls(runnables=runnables, pretrained=source, input_key=input_key)
+        return cls(runnables=runnables, pretrained=source, input_key=input_key, policy=policy)
 
     def savings(self, *, reset: bool = False) -> Savings:
         """Return what the answers so far cost, and what one runnable for all would have cost.

@@ -22,6 +22,7 @@ from tryage.chat.fallback import (
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import (
     PeekedStream,
+    abandon_if_unread,
     apeek_stream,
     aresume_stream,
     peek_stream,
@@ -111,7 +112,8 @@ def stream_with_fallback(
     )
     stream, record = _run(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
-    return resume_stream(annotator.settling(stream), annotator)
+    stream = annotator.settling(stream)
+    return abandon_if_unread(resume_stream(stream, annotator), stream)
 
 
 async def astream_with_fallback(
@@ -129,7 +131,8 @@ async def astream_with_fallback(
     )
     stream, record = await _arun(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
-    return aresume_stream(annotator.settling(stream), annotator)
+    stream = annotator.settling(stream)
+    return abandon_if_unread(aresume_stream(stream, annotator), stream)
 
 
 def _run(

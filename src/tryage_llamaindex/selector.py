@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llama_index.core.schema import QueryBundle
     from llama_index.core.tools import ToolMetadata
 
+    from tryage.core.policy import Policy
     from tryage.core.preferences import Preferences
     from tryage.core.ranking import RankedExpert
     from tryage.router import Router
@@ -75,9 +76,11 @@ class TryageSelector(BaseSelector):
         default: The choice, by index or name, for queries for which no choice can be selected.
         abstain_below: Select no choice, or the default, if the probability that any choice is of
             use is below this. Not with a router: some expert always answers.
+        policy: Changes which expert a router chooses, such as `tryage.policies.Budget`; by default
+            the router's own.
 
     Raises:
-        InputError: a router and a ranker, or a number out of range.
+        InputError: a router and a ranker, a policy without a router, or a number out of range.
     """
 
     def __init__(  # noqa: PLR0913 - all have defaults
@@ -89,15 +92,18 @@ class TryageSelector(BaseSelector):
         k: int | None = 1,
         default: int | str | None = None,
         abstain_below: float = 0.0,
+        policy: Policy | None = None,
     ) -> None:
         super().__init__()
         if router is not None and (ranker is not None or abstain_below):
             raise InputError("A router selects by itself: give it no ranker and no abstain_below.")
+        if policy is not None and router is None:
+            raise InputError("A policy changes what a router decides: give the selector a router.")
         check_k(k, "choices to select")
         self._choice_ranker: ChoiceRanker = (
             DescriptionRanker(ranker, k, abstain_below)
             if router is None
-            else ExpertRanker(router, k)
+            else ExpertRanker(router if policy is None else router.with_policy(policy), k)
         )
         self._preferences, self._default = preferences, default
         self._executor: BatchingExecutor[_SelectorCall, TryageSelection] = BatchingExecutor(
@@ -276,7 +282,7 @@ class ExpertRanker:
             selected_indices = [
                 index_by_name[expert.name] for expert in self._choose(decision.ranking)
             ]
-            note = ""
+            note = "; ".join(f"{one.policy}: {one.reason}" for one in decision.changes)
         return ChoiceRanking(
             selected_indices, decision.ranking, index_by_name, labels, decision, note
         )

@@ -9,7 +9,7 @@ from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import RankedExpert
 from tryage.router import Router
-from tryage.testing import FixedPerception, demo_library, demo_perception
+from tryage.testing import FixedPerception, FixedPolicy, demo_library, demo_perception
 
 
 def route(weights=None, **requirements):
@@ -114,3 +114,19 @@ def test_a_lead_by_more_than_the_loss_is_told_as_one_in_the_total(calibration):
     ]
     text = Decision("p", Expert("a"), ranked).explain()
     assert "where their answers differ, a has the lower total with probability" in text
+
+
+def test_the_explanation_says_what_a_policy_changed_and_how_far_its_expert_is_behind():
+    router = Router(demo_perception(), demo_library(), policy=FixedPolicy("code-7b"))
+    lines = router.route("hello", Preferences({"size": 0.8}, capabilities=["tools"])).explain()
+    lines = lines.splitlines()
+    assert lines[0] == "code-7b is chosen by a policy."
+    assert lines[1] == "  FixedPolicy takes code-7b instead of tiny-1b: code-7b is on offer."
+    assert any(line.startswith("2. tiny-1b, 0.013 ahead:") for line in lines)
+
+
+def test_the_explanation_names_a_policy_that_keeps_the_choice():
+    router = Router(demo_perception(), demo_library(), policy=FixedPolicy("tiny-1b"))
+    lines = router.route("hello", Preferences({"size": 0.8})).explain().splitlines()
+    assert lines[0].startswith("tiny-1b is chosen: the lowest total")
+    assert lines[1] == "  FixedPolicy keeps tiny-1b: tiny-1b is on offer."

@@ -220,12 +220,13 @@ class CallCosts:
         if self._on_settled is not None:
             self._on_settled(record, usage)
 
-    def give_up(self) -> None:
-        """Count what the attempts cost of a call without any answer."""
+    def give_up(self) -> float | None:
+        """Count what the attempts cost of a call without any answer, and return that in USD."""
+        usd = _total(list(self._failed.values()))
         if self._failed and not self._is_counted:
             self._is_counted = True
-            costs = AnswerCosts(_total(list(self._failed.values())), 0.0, 0.0)
-            self._counter.add(costs, is_answer=False)
+            self._counter.add(AnswerCosts(usd, 0.0, 0.0), is_answer=False)
+        return usd
 
 
 def _took_too_long(error: Exception) -> bool:

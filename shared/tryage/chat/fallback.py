@@ -218,8 +218,9 @@ def fallback_steps(
         session.chat_router.mark_served(plan, record["model"])
         return _settle(answer, record, costs, outcome), record
     except BaseException as error:
-        costs.give_up()
-        outcome.fail(error)
+        spent = costs.give_up()
+        # A caller that does not wait may have to pay all the same.
+        outcome.fail(error, spent if isinstance(error, Exception) else None)
         raise
     finally:
         attempts.end()

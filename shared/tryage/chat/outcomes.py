@@ -130,10 +130,10 @@ class CallOutcome:
         if self._judge is not None and text and self._log is not None:
             self._judge(self._plan, name, text)
 
-    def fail(self, error: BaseException) -> None:
-        """Write that no model has answered."""
+    def fail(self, error: BaseException, cost: float | None = None) -> None:
+        """Write that no model has answered; `cost` in USD is that of the attempts."""
         self._error = self._error or type(error).__name__
-        self._write(latency=self._clock() - self._started)
+        self._write(latency=self._clock() - self._started, cost=cost)
 
     def _write(self, **values: Any) -> None:  # noqa: ANN401 - fields of an outcome
         served_by = values.get("served_by")

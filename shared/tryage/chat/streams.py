@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tryage.chat.time_limits import arun_with_timeout, run_with_timeout
 from tryage.errors import AttemptTimeoutError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     )
 
     from tryage.chat.usage import TokenUsage
+
+G = TypeVar("G")
 
 _END = object()
 
@@ -152,6 +155,15 @@ async def aresume_stream(
         close = getattr(stream.remaining_chunks, "aclose", None)
         if close is not None and not is_abandoned:
             await close()
+
+
+def abandon_if_unread(chunks: G, stream: PeekedStream) -> G:
+    """Return the generator of a stream, which is abandoned if nobody ever reads it.
+
+    Python runs no code of a generator that was never begun.
+    """
+    weakref.finalize(chunks, stream.abandon).atexit = False
+    return chunks
 
 
 def _remaining_chunks(stream: PeekedStream) -> Iterable[Any]:

@@ -32,9 +32,8 @@ from tryage.core.objective import (
     compute_routing_loss,
     needs_request,
 )
-from tryage.core.policy_change import (  # noqa: TC001 - pydantic reads the annotations
-    CallPlan,
-    PolicyChange,
+from tryage.core.policy_change import (
+    PolicyChange,  # noqa: TC001 - pydantic reads the annotations
 )
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
@@ -117,7 +116,7 @@ class Decision:
     arm: str | None = None
     shadow_choices: Mapping[str, str] = field(default_factory=dict, repr=False)
     changes: tuple[PolicyChange, ...] = ()
-    calls: CallPlan | None = field(default=None, repr=False)
+    calls: Any = field(default=None, repr=False)  # a CallPlan: pydantic cannot describe functions
 
     @property
     def chosen(self) -> RankedExpert | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tryage.core.expert import Expert
+    from tryage.core.policy_change import PolicyChange
     from tryage.core.preferences import Preferences
 
 # Name of a constraint or requirement -> the fields it reads; any other reads the field of its name.
@@ -74,6 +75,8 @@ class ExplainableDecision(Protocol):
     def explored(self) -> bool: ...  # noqa: D102 - see `Decision`
     @property
     def propensity(self) -> float: ...  # noqa: D102 - see `Decision`
+    @property
+    def changes(self) -> tuple[PolicyChange, ...]: ...  # noqa: D102 - see `Decision`
 
 
 def explain(decision: ExplainableDecision, top: int = 3) -> str:
@@ -81,6 +84,7 @@ def explain(decision: ExplainableDecision, top: int = 3) -> str:
     best = tuple(decision.ranking[: max(top, 1)])
     lines = [
         *_headline(decision),
+        *map(_policy_line, decision.changes),
         *(_total_lines(decision, best[0]) if decision.chosen else ()),
         *_typicality_lines(decision),
         *_runner_up_lines(decision, best),
@@ -119,7 +123,9 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
         best = decision.ranking[1].name
         yield f"{name} is drawn to explore, with probability {decision.propensity:.2g}, not {best}."
         return
-    if decision.chosen is not None and TOLERANCE in decision.chosen.terms:
+    if any(change.before not in (None, change.after) for change in decision.changes):
+        yield f"{name} is chosen by a policy."
+    elif decision.chosen is not None and TOLERANCE in decision.chosen.terms:
         tolerance, terms = f"{decision.preferences.tolerance:g}", decision.chosen.terms
         if set(terms) == {TOLERANCE}:
             within = f"that are predicted within {tolerance} of the best"
@@ -130,6 +136,17 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
         yield f"{name} is chosen: the lowest total of {_pluralize_experts(len(decision.ranking))}."
     else:
         yield f"{name} is chosen: the only eligible expert."
+
+
+def _policy_line(change: PolicyChange) -> str:
+    """Say what a policy changed, and why."""
+    if change.before is None:
+        what = "restricts the experts"
+    elif change.before == change.after:
+        what = f"keeps {change.after}"
+    else:
+        what = f"takes {change.after} instead of {change.before}"
+    return f"  {change.policy} {what}: {change.reason}."
 
 
 def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterator[str]:
@@ -196,7 +213,8 @@ def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]
         terms = "".join(f" + {in_words(name)} {term:.3f}" for name, term in other.terms.items())
         price = "" if other.cost is None else f" ({format_dollars(other.cost)})"
         gap = other.total - best[0].total
-        behind = "equal total" if gap == 0 else f"{gap:.3f} behind"
+        side = "behind" if gap > 0 else "ahead"  # of an expert that a policy or exploration takes
+        behind = "equal total" if gap == 0 else f"{abs(gap):.3f} {side}"
         loss = f"predicted loss {other.predicted_loss:.3f}"
         sure = decision.confidence if rank == 2 else None
         measured = "where their answers differ, " if other.uncertainty is not None else ""

@@ -171,6 +171,12 @@ class Policy:
     def record(self, decision: Decision) -> None:
         """Take note of a decision that is acted on."""
 
+    def record_kept(self, decision_id: str, expert: str, keys: Mapping[str, str]) -> None:
+        """Take note of a call that needed no decision: its turn stays with the expert.
+
+        `keys` say whose call it is, as those of a request do.
+        """
+
     def settle(
         self,
         decision_id: str,
@@ -179,7 +185,7 @@ class Policy:
         cost: float | None = None,
         latency: float | None = None,
     ) -> None:
-        """Take note of what came of a decision.
+        """Take note of what came of a decision, or of a call that needed none.
 
         Args:
             decision_id: Its id.
@@ -262,6 +268,11 @@ class PolicyChain(Policy):
         """Tell all policies of a decision that is acted on."""
         for one in self._policies:
             one.record(decision)
+
+    def record_kept(self, decision_id: str, expert: str, keys: Mapping[str, str]) -> None:
+        """Tell all policies of a call that needed no decision."""
+        for one in self._policies:
+            one.record_kept(decision_id, expert, keys)
 
     def settle(
         self,

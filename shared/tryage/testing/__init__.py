@@ -9,6 +9,7 @@ from tryage.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from tryage.testing.fakes import FailingPerception as FailingPerception
     from tryage.testing.fakes import FixedPerception as FixedPerception
+    from tryage.testing.fakes import FixedPolicy as FixedPolicy
     from tryage.testing.fakes import FunctionPerception as FunctionPerception
     from tryage.testing.fakes import LearningPerception as LearningPerception
     from tryage.testing.fakes import demo_library as demo_library
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "FailingPerception": "tryage.testing.fakes",
     "FixedPerception": "tryage.testing.fakes",
+    "FixedPolicy": "tryage.testing.fakes",
     "FunctionPerception": "tryage.testing.fakes",
     "LearningPerception": "tryage.testing.fakes",
     "LocalHub": "tryage.testing.hub.local",

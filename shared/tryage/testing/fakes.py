@@ -1,4 +1,4 @@
-"""Fake perceptions that predict the losses a test gives, and a small library of experts."""
+"""Fakes for tests: perceptions that predict given losses, a policy, and a small library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
+from tryage.core.policy import Policy, PolicyBatch, PolicyChoice
 from tryage.errors import PerceptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from tryage.core.decision import Decision
 
 
 class FixedPerception(Perception):
@@ -106,6 +109,44 @@ class LearningPerception(FixedPerception):
         column = self.experts.index(expert)
         row[column] = (row[column] + loss) / 2
         self._prompt_losses[prompt] = row
+
+
+class FixedPolicy(Policy):
+    """A policy that chooses one expert for every prompt.
+
+    `recorded` lists the ids of the decisions that it is told of, `kept` the id, expert and keys of
+    the calls that needed none, and `settled` the id, expert and USD of the answers.
+    """
+
+    def __init__(self, expert: str) -> None:
+        self.expert = expert
+        self.recorded: list[str] = []
+        self.kept: list[tuple[str, str, dict[str, str]]] = []
+        self.settled: list[tuple[str, str | None, float | None]] = []
+
+    def choose(self, batch: PolicyBatch) -> PolicyChoice:
+        """Choose the expert."""
+        experts = np.full(len(batch.choice), batch.library.index(self.expert))
+        return PolicyChoice(experts, [f"{self.expert} is on offer"] * len(experts))
+
+    def record(self, decision: Decision) -> None:
+        """Note the id of a decision."""
+        self.recorded.append(decision.id)
+
+    def record_kept(self, decision_id: str, expert: str, keys: Mapping[str, str]) -> None:
+        """Note a call that needed no decision."""
+        self.kept.append((decision_id, expert, dict(keys)))
+
+    def settle(
+        self,
+        decision_id: str,
+        expert: str | None,
+        *,
+        cost: float | None = None,
+        latency: float | None = None,  # noqa: ARG002 - the signature of the base class
+    ) -> None:
+        """Note an answer and what it cost."""
+        self.settled.append((decision_id, expert, cost))
 
 
 def demo_library() -> Library:

@@ -1,0 +1,127 @@
+"""Policies in LangChain: what they change is in answers, streams, runs and the agents' state."""
+
+from __future__ import annotations
+
+import pickle
+from copy import deepcopy
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
+from pydantic import ValidationError
+
+from tryage import Router
+from tryage.core.policy import Policy
+from tryage.testing import FixedPolicy
+from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
+from tryage_langchain.testing import ScriptedChatModel
+
+CHANGE = {
+    "policy": "FixedPolicy",
+    "reason": "big is on offer",
+    "before": "small",
+    "after": "big",
+}
+
+
+@pytest.fixture
+def policy():
+    return FixedPolicy("big")
+
+
+@pytest.fixture
+def policy_chat(router, small, big, policy):
+    return ChatTryage(models={"small": small, "big": big}, router=router, policy=policy)
+
+
+def record_of(answer):
+    return answer.response_metadata["tryage"]
+
+
+async def test_an_answer_says_what_a_policy_changed_whichever_way_it_is_called(policy_chat, policy):
+    stream = policy_chat.stream("small question")
+    whole = next(stream)
+    for chunk in stream:
+        whole += chunk
+    answers = [
+        policy_chat.invoke("small question"),
+        await policy_chat.ainvoke("small question"),
+        *policy_chat.batch(["small question"]),
+        whole,
+        policy_chat.generate([[HumanMessage("small question")]]).generations[0][0].message,
+    ]
+    records = [record_of(answer) for answer in answers]
+    assert [record["model"] for record in records] == ["big"] * 5
+    assert all(record["policies"] == [CHANGE] for record in records)
+    settled = {decision_id: expert for decision_id, expert, _ in policy.settled}
+    assert settled == {record["id"]: "big" for record in records}
+    assert len(policy.settled) == len(policy.recorded) == 5
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda chat: chat.with_config(tags=["t"]),
+        lambda chat: chat.bind(stop=["x"]),
+        lambda chat: chat.with_retry(),
+        lambda chat: chat.model_copy(update={"temperature": 0.5}),
+        deepcopy,
+    ],
+    ids=["with_config", "bind", "with_retry", "model_copy", "deepcopy"],
+)
+def test_copies_and_bindings_have_the_policy(policy_chat, derive):
+    assert record_of(derive(policy_chat).invoke("small question"))["policies"] == [CHANGE]
+
+
+def test_a_pickle_has_the_policy(small):
+    chat = ChatTryage(models={"small": small}, policy=Policy())
+    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own pickle
+    assert type(again.policy) is Policy
+
+
+def test_a_copy_with_another_policy_chooses_by_it(policy_chat):
+    other = policy_chat.model_copy(update={"policy": FixedPolicy("small")})
+    assert record_of(other.invoke("big question"))["model"] == "small"
+    assert record_of(policy_chat.invoke("small question"))["model"] == "big"
+
+
+def test_what_is_no_policy_is_refused(router, small):
+    with pytest.raises(ValidationError, match="expected a policy"):
+        ChatTryage(models={"small": small, "big": small}, router=router, policy="budget")
+
+
+def test_the_models_run_and_the_event_tell_what_a_policy_changed(policy_chat, recorder):
+    policy_chat.invoke("small question", {"callbacks": [recorder]})
+    (run,) = recorder.of_kind("model")
+    assert run["metadata"]["tryage_policies"] == ["FixedPolicy: big is on offer"]
+    ((_, event, _),) = recorder.events
+    assert event["policies"] == [CHANGE]
+
+
+def test_the_state_of_an_agent_says_what_a_policy_changed(router, policy):
+    models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
+    middleware = TryageMiddleware(models, router, policy=policy)
+    agent = create_agent(models["small"], middleware=[middleware])
+    state = agent.invoke({"messages": [("user", "small question")]})
+    assert state["tryage"]["served_by"] == "big"
+    assert state["tryage"]["policies"] == record_of(state["messages"][-1])["policies"] == [CHANGE]
+    assert policy.settled == [(state["tryage"]["id"], "big", None)]
+
+
+async def test_a_router_as_a_runnable_has_a_policy_and_tells_it_what_came_of_it(router, policy):
+    models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
+    runnable = TryageRouter(router, models, policy=policy)
+    (batched,) = runnable.batch(["small question"])
+    answers = [runnable.invoke("small question"), await runnable.ainvoke("small question"), batched]
+    for answer in answers:
+        assert record_of(answer)["policies"] == [CHANGE]
+    assert sorted(settled[0] for settled in policy.settled) == sorted(policy.recorded)
+    assert {settled[1] for settled in policy.settled} == {"big"}
+
+
+def test_the_policy_of_the_router_holds_unless_the_model_has_its_own(perception, small, big):
+    router = Router(perception, policy=FixedPolicy("big"))
+    models = {"small": small, "big": big}
+    assert record_of(ChatTryage(models=models, router=router).invoke("small one"))["policies"]
+    own = ChatTryage(models=models, router=router, policy=FixedPolicy("small"))
+    assert record_of(own.invoke("big one"))["model"] == "small"
