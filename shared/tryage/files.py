@@ -6,7 +6,9 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,37 @@ def replace_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             partial_path.unlink()
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8: {error}.") from error
+
+
+def parse_toml(text: str, place: str) -> dict[str, Any]:
+    """Return the tables of a text in TOML; `place` is where it is from, for the message.
+
+    Raises:
+        InputError: it is no TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # Python 3.10 alone
+    try:
+        tables: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{place} is not TOML: {error}.") from error
+    return tables
 
 
 def write_text(path: Path, text: str) -> None:

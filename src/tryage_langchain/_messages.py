@@ -141,7 +141,8 @@ def _tool_schema(tool: Any) -> str:
     try:
         return json.dumps(convert_to_openai_tool(tool), default=str)
     except (TypeError, ValueError, NotImplementedError):
-        return str(tool)  # a tool of the provider, or a strategy for structured output
+        # A tool of the provider, or a strategy for structured output.
+        return json.dumps(tool, default=str) if isinstance(tool, dict) else str(tool)
 
 
 def media_counts(blocks: Sequence[Mapping[str, Any]]) -> Counter[str]:

@@ -236,9 +236,17 @@ def test_the_context_has_room_for_the_longest_answer():
 
 @pytest.mark.parametrize(
     ("length", "is_near"),
-    [(900, False), (1_100, True), (3_900, True), (4_100, False), (49_000, False), (51_000, True),
-     (199_000, True), (201_000, False)],
-)  # fmt: skip
+    [
+        (900, False),
+        (1_100, True),
+        (3_900, True),
+        (4_100, False),
+        (49_000, False),
+        (51_000, True),
+        (199_000, True),
+        (201_000, False),
+    ],
+)
 def test_a_length_is_near_a_limit_within_a_factor_of_two(library, length, is_near):
     assert is_near_context_limit(length, library) is is_near
     assert not is_near_context_limit(length, library.subset(["unknown"]))
@@ -277,3 +285,22 @@ def test_an_assumed_capability_is_met_unverified():
 def test_an_unknown_context_length_is_not_an_unverified_requirement(library):
     required = conversation_requirements(Conversation([Turn("user", "hello")]), 10)
     assert not has_unverified_requirements(required, library, library.index("unknown"))
+
+
+@pytest.mark.parametrize(
+    ("tools", "names"),
+    [
+        ("", ()),
+        (
+            '{"type": "function", "function": {"name": "search"}}\n{"type": "web_search"}',
+            ("search", "web_search"),
+        ),
+        (
+            '[{"function": {"name": "search"}}, {"name": "read"}, {"name": "read"}]',
+            ("search", "read"),
+        ),
+        ("ToolStrategy(schema=Answer)\n3\n[null]", ()),
+    ],
+)
+def test_tools_are_known_by_their_names(tools: str, names: tuple[str, ...]) -> None:
+    assert Conversation([], tools=tools).tool_names == names

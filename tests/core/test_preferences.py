@@ -183,6 +183,7 @@ def test_keywords_are_short_forms_of_requirements() -> None:
         licenses=["MIT"],
         capabilities={"tools"},
         only=["small"],
+        ban=["big"],
     )
     assert wanted.requirements == (
         Requirement("parameters", "<=", 3e9),
@@ -195,6 +196,7 @@ def test_keywords_are_short_forms_of_requirements() -> None:
         Requirement("license", "in", ("mit",)),
         Requirement("capabilities", "has", ("tools",)),
         Requirement("name", "in", ("small",)),
+        Requirement("name", "not in", ("big",)),
     )
     assert wanted.satisfied(LIBRARY, COST).tolist() == [False, True, False]
 
@@ -214,6 +216,20 @@ def test_an_empty_list_of_names_or_licenses_admits_no_expert_and_of_capabilities
 def test_names_may_be_aliases_and_an_unknown_name_matches_no_expert() -> None:
     wanted = Preferences(only=["GRAND", "absent"])
     assert wanted.satisfied(LIBRARY).tolist() == [True, False, False]
+
+
+def test_a_ban_leaves_the_others_and_names_may_be_aliases() -> None:
+    ban = Requirement("name", "not in", ["GRAND", "absent"])
+    assert Preferences(ban=["GRAND", "absent"]).requirements == (ban,)
+    assert ban.satisfied(LIBRARY).tolist() == [False, True, True]
+    assert ban.describe() == "name not in GRAND, absent"
+    assert ban.reason(LIBRARY, 0) == "name big is banned: GRAND, absent"
+    assert Preferences(ban=[]).satisfied(LIBRARY).all()
+
+
+def test_licenses_take_no_ban_because_unknown_ones_would_pass() -> None:
+    with pytest.raises(InputError, match="license takes in, got 'not in'"):
+        Requirement("license", "not in", ["mit"])
 
 
 def test_a_cost_per_prompt_is_compared_row_by_row() -> None:

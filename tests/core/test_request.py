@@ -133,8 +133,10 @@ def test_the_serving_expert_is_found_by_any_of_its_names_or_is_absent():
     assert conversation_state(requests[2:], Library(["a", "b"])) is None
 
 
-@pytest.mark.parametrize(("name", "value"), [("tags", "critical"), ("tags", None), ("keys", "t1")])
-def test_tags_that_are_no_list_and_keys_that_are_no_mapping_are_refused(name, value):
+@pytest.mark.parametrize(
+    ("name", "value"), [("tags", "critical"), ("tags", None), ("tools", "search"), ("keys", "t1")]
+)
+def test_tags_and_tools_that_are_no_list_and_keys_that_are_no_mapping_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name} must be a"):
         ConversationContext(**{name: value})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,6 +170,11 @@ class Conversation:
         }
         return tuple(name for name, needed in is_required.items() if needed)
 
+    @cached_property
+    def tool_names(self) -> tuple[str, ...]:
+        """The names of the tools; one of a provider without a name has its type."""
+        return tuple(dict.fromkeys(_names_of_tools(self.tools)))
+
     def text_tokens(self, count: TokenCounter | None = None) -> float:
         """Return about how many tokens the content has, with the schemas of its tools.
 
@@ -253,6 +259,29 @@ class Conversation:
         last = len(self.turns) - 1
         users = (i for i in range(last, -1, -1) if self.turns[i].role == "user")
         return next(users, last)
+
+
+def _names_of_tools(schemas: str) -> Iterator[str]:
+    """Yield the names in schemas as text, which is one list in JSON or has a schema on each line.
+
+    A tool that is no JSON, such as a strategy for structured output, has no name.
+    """
+    for text in schemas.splitlines():
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            continue
+        names = map(_name_of_tool, parsed if isinstance(parsed, list) else [parsed])
+        yield from filter(None, names)
+
+
+def _name_of_tool(schema: object) -> str | None:
+    """Return the name in a schema, else its type, None without both."""
+    if not isinstance(schema, dict):
+        return None
+    function = schema.get("function")
+    name = (function if isinstance(function, dict) else schema).get("name", schema.get("type"))
+    return name if isinstance(name, str) else None
 
 
 def _is_follow_up(text: str) -> bool:

@@ -462,8 +462,10 @@ class ChatRouter:
         """Return what the cost of a call depends on, if it is known or anything asks for it."""
         router, conversation = self.router, call.conversation
         keys, tags = conversation.log_keys, conversation.tags
+        tools = () if router.policy is None else conversation.tool_names
         if (
             not self.prices.are_known
+            and router.policy is None
             and not router.prompt_flags
             and not any(
                 needs_token_counts(preferences, router.constraints)
@@ -474,7 +476,9 @@ class ChatRouter:
         current = call.current_model
         cached_tokens = 0.0 if current is None else conversation.answered_tokens()
         tokens = conversation.tokens()
-        return ConversationContext(tokens, current, cached_tokens, keys=keys, tags=tags)
+        return ConversationContext(
+            tokens, current, cached_tokens, keys=keys, tags=tags, tools=tools
+        )
 
 
 _NO_PREFERENCES = Preferences()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -21,13 +20,12 @@ from tryage.cli.options import (
     load_router,
     read_json,
     read_jsonl,
-    read_text,
 )
 from tryage.cli.outputs import check_output_file
 from tryage.cli.terminal import echo, echo_table, shows_progress
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.files import write_text
+from tryage.files import parse_toml, read_text, write_text
 
 if TYPE_CHECKING:
     from tryage.core.expert import Expert
@@ -157,7 +155,11 @@ def read_candidates(path: Path) -> list[Candidate]:
         InputError: the file cannot be read, or a model is malformed.
         MissingExtraError: a model is a string for LangChain, which is not installed.
     """
-    data = read_json(path) if path.suffix.lower() == ".json" else _read_toml(path)
+    data = (
+        read_json(path)
+        if path.suffix.lower() == ".json"
+        else parse_toml(read_text(path), str(path))
+    )
     rows = data.get("models") if isinstance(data, Mapping) else data
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path} has no models; expected {_EXAMPLE}.")
@@ -195,17 +197,6 @@ def _make_chat_model(row: Mapping[str, Any]) -> object:
         settings["api_key"] = os.environ[variable]
     # by name, because the library imports no framework
     return import_module("langchain.chat_models").init_chat_model(row["model"], **settings)
-
-
-def _read_toml(path: Path) -> Any:  # noqa: ANN401 - a table of any values
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # Python 3.10 alone
-    try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}.") from error
 
 
 def _learn_losses(expert: str, losses: Path, router: str | None, output: Path) -> None:

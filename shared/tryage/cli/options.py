@@ -13,6 +13,7 @@ import typer
 from tryage.cli.outputs import check_output_file, check_output_folder
 from tryage.cli.terminal import shows_progress
 from tryage.errors import FlagError, InputError
+from tryage.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -228,20 +229,6 @@ def read_jsonl(path: Path) -> list[dict[str, object]]:
     lines = read_text(path).splitlines()
     rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
     return [row for row in rows if row is not None]
-
-
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
 def _parse_row(path: Path, number: int, line: str) -> dict[str, object] | None:

@@ -35,8 +35,12 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
 }
 
-# Fields that hold words, with the only operator of each.
-_WORD_OPERATORS: Mapping[str, str] = {"license": "in", "name": "in", "capabilities": "has"}
+# Fields that hold words, with the operators of each.
+_WORD_OPERATORS: Mapping[str, tuple[str, ...]] = {
+    "license": ("in",),
+    "name": ("in", "not in"),
+    "capabilities": ("has",),
+}
 
 _TINY_COST = 1e-4  # USD
 
@@ -73,7 +77,7 @@ class Preferences:
     The other keywords are short forms of common requirements:
     `max_parameters` (count), `max_cost` (USD of the request), `max_latency` (seconds),
     `min_context` (tokens), `min_security` ([0, 1]), `min_downloads`, `released_since` (date),
-    `licenses` (any of), `capabilities` (all of), `only` (names or aliases of experts).
+    `licenses` (any of), `capabilities` (all of), `only` and `ban` (names or aliases of experts).
 
     Raises:
         InputError: a value is out of range, a requirement is malformed, or `latency_value` is
@@ -106,6 +110,7 @@ class Preferences:
         licenses: Iterable[str] | None = None,
         capabilities: Iterable[str] | None = None,
         only: Iterable[str] | None = None,
+        ban: Iterable[str] | None = None,
     ) -> None:
         keywords: tuple[tuple[str, str, Any], ...] = (
             ("parameters", "<=", max_parameters),
@@ -118,6 +123,7 @@ class Preferences:
             ("license", "in", licenses),
             ("capabilities", "has", capabilities),
             ("name", "in", only),
+            ("name", "not in", ban),
         )
         from_keywords = [Requirement(*parts) for parts in keywords if parts[2] is not None]
         object.__setattr__(self, "weights", _check_weights(weights))
@@ -335,9 +341,9 @@ class Requirement:
 
     Numeric fields and `cost` (USD of *this* request) take `<`, `<=`, `>`, `>=`, `==`; `released`
     is compared with a date; `license` and `name` take `in` (any of the words; aliases count as
-    names), `capabilities` takes `has` (all of the words). With `unknown_passes`, only experts that
-    are known to fail are filtered out; this is not allowed for `cost`, because an unknown price is
-    never free.
+    names), `name` also `not in`, `capabilities` takes `has` (all of the words). With
+    `unknown_passes`, only experts that are known to fail are filtered out; this is not allowed for
+    `cost`, because an unknown price is never free.
 
     Raises:
         InputError: an unknown field, an operator that the field does not take, or a wrong value.
@@ -355,11 +361,9 @@ class Requirement:
             raise InputError(
                 f"{self.field!r} cannot be required; expected one of {_REQUIREMENT_FIELDS}.{near}"
             )
-        expected = (
-            (_WORD_OPERATORS[self.field],) if self.field in _WORD_OPERATORS else tuple(_OPERATORS)
-        )
+        expected = _WORD_OPERATORS.get(self.field, tuple(_OPERATORS))
         if self.op not in expected:
-            raise InputError(f"{self.field} takes {' '.join(expected)}, got {self.op!r}.")
+            raise InputError(f"{self.field} takes {', '.join(expected)}, got {self.op!r}.")
         if not isinstance(self.unknown_passes, bool) or (
             self.unknown_passes and self.field in ("cost", "license", "name")
         ):
@@ -398,7 +402,8 @@ class Requirement:
         if self.field == "license":
             return library.licensed(self.words)
         if self.field == "name":
-            return _name_mask(library, self.words)
+            named = _name_mask(library, self.words)
+            return named if self.op == "in" else ~named
         if self.field == "capabilities":
             columns = [library.capability(word) for word in self.words]
             has = [(column == 1) | (self.unknown_passes & np.isnan(column)) for column in columns]
@@ -424,7 +429,8 @@ class Requirement:
                 `cost`.
         """
         if self.field == "name":
-            return f"name {library.names[i]} is not one of {self._list_words()}"
+            what = "is not one of" if self.op == "in" else "is banned:"
+            return f"name {library.names[i]} {what} {self._list_words()}"
         if self.field == "license":
             known = library.licenses[i]
             return f"license {known or 'unknown,'} {'is not' if known else 'required'} " + (

@@ -41,6 +41,7 @@ class ConversationContext:
     `keys` say whose conversation it is, such as `thread_id` and `user_id`; numbers become texts.
     `tags` are the caller's words for the log; a request tagged "critical" is never used to explore.
     `request_key` stands for everything that is sent to a model, None if that is the prompt alone.
+    `tools` are the names of the tools that the expert may call.
 
     Raises:
         InputError: `keys` is no mapping, or `tags` is no list, such as a single string.
@@ -52,11 +53,15 @@ class ConversationContext:
     keys: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     request_key: RequestKey | None = None
+    tools: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check keys and tags: the letters of a single string would be tags without a meaning."""
-        if isinstance(self.tags, str) or not isinstance(self.tags, Collection):
-            raise InputError(f"tags must be a list of strings, got {self.tags!r:.80}. Write [...].")
+        """Check keys and lists: the letters of a single string would be tags without a meaning."""
+        for name, words in (("tags", self.tags), ("tools", self.tools)):
+            if isinstance(words, str) or not isinstance(words, Collection):
+                raise InputError(
+                    f"{name} must be a list of strings, got {words!r:.80}. Write [...]."
+                )
         if not isinstance(self.keys, Mapping):
             raise InputError(
                 f'keys must be a mapping such as {{"thread_id": "t1"}}, got {self.keys!r:.80}.'

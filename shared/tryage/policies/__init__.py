@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tryage.policies.evidence import LogProbability as LogProbability
     from tryage.policies.evidence import Verifier as Verifier
     from tryage.policies.likelihood import Likelihood as Likelihood
+    from tryage.policies.rule import Rule as Rule
+    from tryage.policies.rules import Rules as Rules
     from tryage.policies.shadow import Shadow as Shadow
     from tryage.policies.similar_requests import SimilarRequests as SimilarRequests
     from tryage.policies.split import Split as Split
@@ -32,6 +34,8 @@ _MODULES = {
     "Judge": "tryage.policies.evidence",
     "Likelihood": "tryage.policies.likelihood",
     "LogProbability": "tryage.policies.evidence",
+    "Rule": "tryage.policies.rule",
+    "Rules": "tryage.policies.rules",
     "Shadow": "tryage.policies.shadow",
     "SimilarRequests": "tryage.policies.similar_requests",
     "Split": "tryage.policies.split",

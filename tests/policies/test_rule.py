@@ -1,0 +1,76 @@
+"""What one rule allows and bans."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from tryage import Expert, Library, Preferences
+from tryage.core.preferences import Requirement
+from tryage.errors import InputError
+from tryage.policies import Rule
+
+LIBRARY = Library(
+    [
+        Expert("small", aliases=["tiny"], license="mit", metadata={"provider": "acme"}),
+        Expert("large", license="llama3", capabilities=["tools"], metadata={"provider": "Other"}),
+        Expert("unknown", metadata={"region": ["eu", "us"]}),
+    ]
+)
+
+
+def allowed(rule: Rule) -> list[str]:
+    met = Preferences(requirements=rule.requirements(LIBRARY)).satisfied(LIBRARY)
+    return [name for name, one in zip(LIBRARY.names, met, strict=True) if one]
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (Rule(only="tiny"), ["small"]),
+        (Rule(only=["small", "large"], ban=["large"]), ["small"]),
+        (Rule(ban="tiny"), ["large", "unknown"]),
+        (Rule(only={"license": "MIT"}), ["small"]),
+        (Rule(ban={"license": ["mit", "apache-2.0"]}), ["large", "unknown"]),
+        (Rule(only={"capabilities": "tools", "provider": "other"}), ["large"]),
+        (Rule(only={"region": "eu"}), ["unknown"]),
+        (Rule(ban={"provider": "nobody"}), ["small", "large", "unknown"]),
+        (Rule(require={"licenses": ["llama3"]}), ["large"]),
+        (Rule(require=Preferences(ban=["small"])), ["large", "unknown"]),
+    ],
+)
+def test_experts_are_named_or_described(rule: Rule, names: list[str]) -> None:
+    assert allowed(rule) == names
+
+
+def test_a_rule_says_what_it_does() -> None:
+    rule = Rule(only=["a", "b"], ban={"license": ["mit", "gpl"]}, require={"max_cost": 0.01})
+    assert rule.describe() == "only a, b; not license mit or gpl; cost <= $0.01"
+    assert rule.required() == (Requirement("cost", "<=", 0.01),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give it only="),
+        ({"tag": "x"}, "give it only="),
+        ({"only": "a", "name": 3}, "name must hold"),
+        ({"only": "a", "when": "x"}, "when is 'x'; expected a function"),
+        ({"only": 3}, "only must be a list"),
+        ({"ban": [None]}, "ban must hold"),
+        ({"ban": {}}, "expected names, or fields"),
+        ({"ban": {"parameters": 7e9}}, "expected a limit"),
+        ({"require": "thrifty"}, "expected Preferences"),
+        ({"require": {"max_cots": 1}}, "'max_cots', no word .* Did you mean max_cost"),
+        ({"require": {"answer_value": 1}}, "holds more than requirements"),
+        (
+            {"only": "a", "since": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)},
+            "date",
+        ),
+        ({"only": "a", "timezone": None}, "timezone must hold"),
+    ],
+)
+def test_malformed_rules_are_errors(arguments, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Rule(**arguments)
