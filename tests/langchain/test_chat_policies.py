@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tryage import Router
 from tryage.core.policy import Policy
+from tryage.policies import Rule, Rules
 from tryage.testing import FixedPolicy
 from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
 from tryage_langchain.testing import ScriptedChatModel
@@ -125,3 +126,23 @@ def test_the_policy_of_the_router_holds_unless_the_model_has_its_own(perception,
     assert record_of(ChatTryage(models=models, router=router).invoke("small one"))["policies"]
     own = ChatTryage(models=models, router=router, policy=FixedPolicy("small"))
     assert record_of(own.invoke("big one"))["model"] == "small"
+
+
+def test_a_rule_reads_the_names_of_bound_tools(router):
+    rules = Rules([Rule(name="search", tool="search", ban="small")])
+    models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
+    chat = ChatTryage(models=models, router=router, policy=rules)
+    search = {"name": "search", "description": "Search.", "parameters": {"type": "object"}}
+    assert record_of(chat.bind_tools([search]).invoke("small question"))["policies"] == [
+        {"policy": "Rules", "reason": "search: not small", "before": None, "after": None}
+    ]
+    read = {**search, "name": "read"}
+    assert record_of(chat.bind_tools([read]).invoke("small question"))["model"] == "small"
+
+
+def test_a_rule_reads_tags_and_keys_of_the_config(policy_chat):
+    rules = Rules([Rule(key={"thread_id": "7"}, ban="small"), Rule(tag="big", only="big")])
+    chat = policy_chat.model_copy(update={"policy": rules})
+    for config in ({"configurable": {"thread_id": 7}}, {"tags": ["big"]}):
+        assert record_of(chat.invoke("small question", config))["model"] == "big"
+    assert record_of(chat.invoke("small question"))["model"] == "small"

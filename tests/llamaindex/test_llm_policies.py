@@ -8,10 +8,11 @@ import pickle
 import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import QueryBundle
-from llama_index.core.tools import ToolMetadata
+from llama_index.core.tools import FunctionTool, ToolMetadata
 
 from tryage.core.policy import Policy
 from tryage.errors import InputError
+from tryage.policies import Rule, Rules
 from tryage.testing import FixedPolicy
 from tryage_llamaindex import TryageLLM, TryageSelector
 
@@ -76,3 +77,21 @@ def test_a_selector_takes_what_the_policy_of_its_router_takes(router, policy):
 def test_a_selector_without_a_router_has_no_policy(policy):
     with pytest.raises(InputError, match="give the selector a router"):
         TryageSelector(policy=policy)
+
+
+def double(n: int) -> int:
+    """Double a number."""
+    return 2 * n
+
+
+async def test_a_rule_reads_the_names_of_tools(router, small, big, tool_method, call):
+    rules = Rules([Rule(name="doubling", tool="double", ban="small")])
+    llm = TryageLLM(llms={"small": small, "big": big}, router=router, policy=rules)
+    tools = [FunctionTool.from_defaults(double)]
+    answer = (await call(llm, tool_method, tools, user_msg="small question"))[-1]
+    assert answer.additional_kwargs["tryage"]["policies"] == [
+        {"policy": "Rules", "reason": "doubling: not small", "before": None, "after": None}
+    ]
+    other = [FunctionTool.from_defaults(double, name="other")]
+    answer = (await call(llm, tool_method, other, user_msg="small question"))[-1]
+    assert answer.additional_kwargs["tryage"]["model"] == "small"

@@ -462,10 +462,10 @@ class ChatRouter:
         """Return what the cost of a call depends on, if it is known or anything asks for it."""
         router, conversation = self.router, call.conversation
         keys, tags = conversation.log_keys, conversation.tags
-        tools = () if router.policy is None else conversation.tool_names
+        tools = conversation.tool_names if router.records else ()
         if (
             not self.prices.are_known
-            and router.policy is None
+            and not router.records  # a policy may ask for it
             and not router.prompt_flags
             and not any(
                 needs_token_counts(preferences, router.constraints)
