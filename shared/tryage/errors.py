@@ -4,7 +4,8 @@ TryageError
 ├── InputError (ValueError)            a value of the wrong type, shape or range
 │   ├── FlagError                      a malformed flag in a prompt
 │   ├── LibraryError                   an empty library, duplicate names, an unknown expert
-│   └── QTableError                    a Q-table that cannot be read or used
+│   ├── QTableError                    a Q-table that cannot be read or used
+│   └── GuaranteeError                 measured answers that do not allow a guarantee
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
@@ -51,6 +52,14 @@ class LibraryError(InputError):
 
 class QTableError(InputError):
     """A Q-table cannot be read or used."""
+
+
+class GuaranteeError(InputError):
+    """Measured answers do not allow a guarantee; `n_needed` prompts may, None where unknown."""
+
+    def __init__(self, message: str = "", n_needed: int | None = None) -> None:
+        super().__init__(message)
+        self.n_needed = n_needed
 
 
 class NoExpertError(TryageError, LookupError):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tryage.policies.evidence import Judge as Judge
     from tryage.policies.evidence import LogProbability as LogProbability
     from tryage.policies.evidence import Verifier as Verifier
+    from tryage.policies.guarantee import Guarantee as Guarantee
+    from tryage.policies.guarantee import GuaranteeStatus as GuaranteeStatus
+    from tryage.policies.guarantee_calibration import GuaranteeCalibration as GuaranteeCalibration
     from tryage.policies.likelihood import Likelihood as Likelihood
     from tryage.policies.rule import Rule as Rule
     from tryage.policies.rules import Rules as Rules
@@ -31,6 +34,9 @@ _MODULES = {
     "AnswerTest": "tryage.policies.evidence",
     "CompositeRouter": "tryage.policies.composite",
     "FormatCheck": "tryage.policies.evidence",
+    "Guarantee": "tryage.policies.guarantee",
+    "GuaranteeCalibration": "tryage.policies.guarantee_calibration",
+    "GuaranteeStatus": "tryage.policies.guarantee",
     "Judge": "tryage.policies.evidence",
     "Likelihood": "tryage.policies.likelihood",
     "LogProbability": "tryage.policies.evidence",
