@@ -46,6 +46,7 @@ LAZY_PACKAGES = (
     "tryage.learning.cotraining",
     "tryage.learning.traffic_report",
     "tryage.traffic",
+    "tryage.simulation",
     "tryage.policies",
     "tryage.chat",
     "tryage.tools",

@@ -56,7 +56,8 @@ class OutOfFoldTable:
 
     The experts, `names`, are those with known costs. All tables are `(n_prompts, n_experts)`:
     `losses_predicted`, their std `std_predicted`, `costs_predicted` in USD; `losses_true` and
-    `costs_true` are NaN where the answer was not measured. `(n_prompts,)` are `prompts`, `groups`
+    `costs_true` are NaN where the answer was not measured, and predictions where the expert was not
+    measured on any prompt of the other folds. `(n_prompts,)` are `prompts`, `groups`
     (equal for equal texts), `folds` (in which one the prompt was tested) and `categories` ("" if
     unknown).
     """
@@ -74,8 +75,9 @@ class OutOfFoldTable:
 
     @property
     def measured(self) -> np.ndarray:
-        """Which answers have a loss and a cost, `(n_prompts, n_experts)`."""
-        return ~np.isnan(self.losses_true) & ~np.isnan(self.costs_true)
+        """Which answers have a loss, a cost and a prediction, `(n_prompts, n_experts)`."""
+        tables = (self.losses_true, self.costs_true, self.losses_predicted)
+        return ~np.isnan(tables).any(axis=0)
 
 
 def out_of_fold(name: str, seed: int = 0, folder: Path = FOLDER) -> OutOfFoldTable:
@@ -120,15 +122,22 @@ def _predict(table: QTable, seed: int) -> OutOfFoldTable:
 def _predict_fold(
     table: QTable, embeddings: Float32Array, split: Split, method: RoutingMethod
 ) -> Float64Array:
-    """Return losses, std and costs of the test prompts, `(3, n_test, n_experts)`."""
-    train, test = split
-    texts = [table.prompts[row] for row in test]
-    found = method(table.take(train), embeddings[train], texts, embeddings[test])
-    cost_table = QTable(table.prompts, table.experts, known_costs(table)).take(train)
-    neighbors = neighbor_means(cost_table, embeddings[train], embeddings[test], [_NEIGHBORS])[0]
+    """Return losses, std and costs of the test prompts, `(3, n_test, n_experts)`.
+
+    They are NaN for experts without a measurement in the training part.
+    """
+    rows, test = split
+    train, texts = table.take(rows), [table.prompts[row] for row in test]
+    columns = np.flatnonzero(train.measured.any(axis=0))
+    train = train.select([table.experts[column] for column in columns])
+    found = method(train, embeddings[rows], texts, embeddings[test])
+    cost_table = QTable(train.prompts, train.experts, known_costs(train))
+    neighbors = neighbor_means(cost_table, embeddings[rows], embeddings[test], [_NEIGHBORS])[0]
     std = np.full_like(found.losses, np.nan) if found.std is None else found.std
     costs = neighbors if found.costs is None else found.costs
-    return np.stack([found.losses, std, np.where(np.isnan(costs), neighbors, costs)])
+    predicted = np.full((3, len(test), len(table.experts)), np.nan)
+    predicted[:, :, columns] = found.losses, std, np.where(np.isnan(costs), neighbors, costs)
+    return predicted
 
 
 def _save(path: Path, table: OutOfFoldTable) -> None:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from tryage.core.preferences import Preferences
     from tryage.onboarding.candidates import ModelSource
     from tryage.onboarding.report import OnboardingReport
+    from tryage.scoring.qtable import QTable
+    from tryage.simulation.result import Simulation
     from tryage.traffic.decision_log import DecisionLog
     from tryage.traffic.traffic import Traffic
 
@@ -430,17 +432,20 @@ class Router(RouterLog, RouterSources):
 
     def _with_parts(self, perception: Perception, library: Library) -> Self:
         """Return this router with another perception and library."""
-        default = self.default if self.default in library else None
-        announce_once(library, lambda: None)  # this router has done so
         log = None if self.log is None else self.log.for_parts(perception, library)
-        parts = {"perception": perception, "library": library, "default": default}
-        if log is not None:
-            parts["perception"] = perception.around(log.perception)
-        if default is None:
-            parts["min_typicality"] = None
-        router = type(self)(**self._parts() | parts)
+        around = perception if log is None else perception.around(log.perception)
+        router = self._rebuilt(around, library)
         router.share(log, self)
         return router
+
+    def _rebuilt(self, perception: Perception, library: Library) -> Self:
+        """Return a router of other parts, without log, exploration and policy."""
+        default = self.default if self.default in library else None
+        announce_once(library, lambda: None)  # this router has done so
+        parts = {"perception": perception, "library": library, "default": default}
+        if default is None:
+            parts["min_typicality"] = None
+        return type(self)(**self._parts() | parts)
 
     def share(self, log: DecisionLog | None, other: Router) -> None:
         """Use a log, and the budget of exploration of another router."""
@@ -460,6 +465,64 @@ class Router(RouterLog, RouterSources):
     def _bound(self, policy: Policy | None) -> Policy | None:
         """Return a policy for the experts and the log of this router."""
         return None if policy is None else check_policy(policy).bind(self.library, self.traffic)
+
+    def simulate(  # noqa: PLR0913 - what the requests of a simulation are
+        self,
+        policy: Policy | Mapping[str, Policy],
+        data: QTable | Traffic | str,
+        *,
+        order: str = "given",
+        seed: int = 0,
+        batch_size: int = 1,
+        requests_per_day: float | None = None,
+        contexts: Sequence[ConversationContext] | None = None,
+        evidence: FloatArray | None = None,
+    ) -> Simulation:
+        """Show what a policy would cost and bring on measured prompts or on logged traffic.
+
+        Beside it stand plain routing, a threshold of costs at every height, each single expert, an
+        equal share for each, and the best answer to each prompt. Nothing is asked, learned or
+        written: the policy is copied, and starts anew. Print the result.
+
+        Args:
+            policy: The policy, or several by the names that they get in the result.
+            data: Measured prompts; losses of 0 are best, costs are in USD. Or a log, or its URL: of
+                it the score of what was not answered is as predicted.
+            order: In which order the prompts come: "given", "shuffled", "easy first" or "hard
+                first".
+            seed: Of the shuffle, and of the bootstrap.
+            batch_size: How many requests are decided before any of them is answered.
+            requests_per_day: How many requests of a table come on a day; by default all.
+            contexts: Keys and tags of the prompts of a table, `(n_prompts,)`.
+            evidence: The probability that an answer is right, as the answer itself tells, of a
+                table `(n_prompts, n_experts)`; NaN is none.
+
+        Raises:
+            InputError: a value is out of range, or the router has no expert of the data.
+            QTableError: no prompt of the table was measured.
+            NoExpertError, PerceptionError: a prompt has no eligible expert.
+            TrafficError: there is no log, or the store fails.
+        """
+        from tryage.simulation.compare import compare
+        from tryage.simulation.data import read_data
+
+        found = read_data(
+            data,
+            self.library,
+            requests_per_day=requests_per_day,
+            contexts=contexts,
+            evidence=evidence,
+        )
+        perception = self.perception if found.perception is None else found.perception
+        router = self._rebuilt(perception, self.library.subset(found.stream.experts))
+        return compare(
+            router.with_policy,
+            policy,
+            found.stream.ordered(order, seed),
+            batch_size=batch_size,
+            seed=seed,
+            notes=found.notes,
+        )
 
     def map_routers(self, build: Callable[[Router], Router]) -> Router:
         """Return what `build` makes of this router; a router of routers maps each of them."""

@@ -1,42 +1,17 @@
-"""Costs against cases worked by hand: hull, AIQ (RouterBench, arXiv 2403.12031), parity."""
+"""Costs against cases worked by hand: weights, forecasts, parity."""
 
 import numpy as np
 import pytest
 
 from tryage.errors import QTableError
 from tryage.learning.evaluation.costs import (
-    aiq,
     choose_weight,
     priced_experts,
     sweep_weight,
-    upper_hull,
 )
 from tryage.scoring.qtable import QTable
 
 NAN = float("nan")
-
-
-def test_the_hull_drops_points_that_a_mixture_of_others_beats():
-    x, y = upper_hull(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.2, 0.3, 0.8, 0.7]))
-    assert x.tolist() == [1.0, 3.0]
-    assert y.tolist() == [0.2, 0.8]
-
-
-def test_of_two_points_at_the_same_cost_the_hull_keeps_the_better():
-    x, y = upper_hull(np.array([1.0, 1.0, 2.0]), np.array([0.1, 0.4, 0.5]))
-    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [0.4, 0.5])
-
-
-def test_aiq_of_a_known_front():
-    # From (0, .4) straight to (1, .8), then flat to 2: mean height (.6 + .8) / 2.
-    front = np.array([0.0, 1.0]), np.array([0.4, 0.8])
-    assert aiq(*front, low=0.0, high=2.0) == pytest.approx(0.7)
-    assert aiq(*front, low=0.0, high=1.0) == pytest.approx(0.6)
-    assert aiq(*front, low=0.5, high=1.0) == pytest.approx(0.7)
-
-
-def test_aiq_of_one_point_is_its_score():
-    assert aiq(np.array([1.0]), np.array([0.5]), low=0.0, high=3.0) == pytest.approx(0.5)
 
 
 def table():

@@ -1,15 +1,13 @@
-"""Choices, hits, calibration and intervals against cases worked by hand."""
+"""Choices, hits and calibration against cases worked by hand."""
 
 import numpy as np
 import pytest
 
 from tryage.learning.evaluation.metrics import (
-    bootstrap,
     calibration_metrics,
     choice_probabilities,
     expected_calibration_error,
     expected_value,
-    interval,
     optimal_hits,
 )
 
@@ -61,21 +59,3 @@ def test_a_perfect_forecast_has_no_calibration_error_and_a_low_one_is_optimistic
     optimistic = calibration_metrics(np.nan_to_num(LOSSES) - 0.1, LOSSES)
     assert optimistic.brier == pytest.approx(0.01)
     assert optimistic.optimism == pytest.approx(0.1)
-
-
-def test_the_interval_of_a_paired_difference_is_narrower_than_that_of_each_side():
-    rng = np.random.default_rng(0)
-    hard = rng.normal(size=500)
-    values = np.column_stack([hard + 0.1, hard])
-    draws = bootstrap(values, np.arange(500), draws=300)
-    gap = interval(0.1, draws[:, 0] - draws[:, 1])
-    alone = interval(values[:, 0].mean(), draws[:, 0])
-    assert gap.low == pytest.approx(0.1)
-    assert gap.high == pytest.approx(0.1)
-    assert alone.high - alone.low == pytest.approx(4 * hard.std() / np.sqrt(500), rel=0.15)
-
-
-def test_twins_are_drawn_together():
-    values = np.array([[0.0], [0.0], [1.0], [1.0]])
-    together = bootstrap(values, np.array([0, 0, 1, 1]), draws=500)
-    assert set(np.unique(together)) == {0.0, 0.5, 1.0}

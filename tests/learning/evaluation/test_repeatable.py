@@ -7,7 +7,6 @@ import pytest
 
 from tryage.learning.evaluation.baselines import BEST_SINGLE, ORACLE
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
-from tryage.learning.evaluation.metrics import Interval
 from tryage.learning.evaluation.repeatable import (
     RepeatableGain,
     describe_repeatable_gain,
@@ -15,6 +14,7 @@ from tryage.learning.evaluation.repeatable import (
 )
 from tryage.learning.evaluation.splits import EvaluationConfig
 from tryage.scoring.qtable import QTable
+from tryage.simulation.metrics import Interval
 
 CONFIG = EvaluationConfig(n_folds=3, draws=100)
 

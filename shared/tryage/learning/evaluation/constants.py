@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.learning.evaluation.baselines import is_rarely_measured
-from tryage.learning.evaluation.costs import PARITY_TOLERANCE, known_costs, priced_experts
-from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
+from tryage.learning.evaluation.costs import known_costs, priced_experts
+from tryage.simulation.metrics import PARITY_TOLERANCE, Interval, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

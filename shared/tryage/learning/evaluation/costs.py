@@ -15,21 +15,19 @@ import numpy as np
 
 from tryage.errors import QTableError
 from tryage.learning.evaluation.baselines import BEST_SINGLE, neighbor_means
-from tryage.learning.evaluation.metrics import bootstrap, interval
 from tryage.learning.evaluation.splits import OutOfFold, cross_val_predict, folds
 from tryage.scoring.qtable import QTable
+from tryage.simulation.metrics import PARITY_TOLERANCE, aiq, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tryage.core.arrays import Float32Array, Float64Array, FloatArray, IndexArray
-    from tryage.learning.evaluation.metrics import Interval
     from tryage.learning.evaluation.splits import EvaluationConfig, FoldMethod, Split
+    from tryage.simulation.metrics import Interval
 
 # In steps of 3%: with coarser steps, the weight that just keeps parity would lie between two.
 WEIGHTS: Float64Array = np.append(0.0, np.geomspace(1e-3, 1e4, 561))
-
-PARITY_TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
 
 _TIE_BREAK_WEIGHT = 1e-9  # so small that it decides only between equal losses
 
@@ -286,36 +284,3 @@ def choose_weight(
     if not is_good_enough.any():
         return int(np.argmax(mean_scores))
     return int(np.argmin(np.where(is_good_enough, mean_costs, np.inf)))
-
-
-def upper_hull(costs: Float64Array, scores: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return the non-decreasing concave hull of points `(n,)`: the front of mixed settings."""
-    hull: list[tuple[float, float]] = []
-    for point in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
-        if hull and point[1] <= hull[-1][1]:
-            continue
-        if hull and point[0] == hull[-1][0]:
-            hull.pop()
-        while len(hull) > 1 and _is_convex_turn(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    x, y = np.array(hull).T
-    return x, y
-
-
-def aiq(costs: Float64Array, scores: Float64Array, low: float, high: float) -> float:
-    """Return the average improvement in quality (RouterBench, arXiv 2403.12031).
-
-    That is the mean height of the hull over costs from `low` to `high` (USD). The hull is flat to
-    the right of the last point and to the left of the first.
-    """
-    x, y = upper_hull(costs, scores)
-    grid = np.unique(np.concatenate([[low, high], x[(x > low) & (x < high)]]))
-    height = np.interp(grid, x, y)
-    if high <= low:
-        return float(height[0])
-    return float(np.sum(np.diff(grid) * (height[1:] + height[:-1]) / 2) / (high - low))
-
-
-def _is_convex_turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])

@@ -12,14 +12,11 @@ from tryage.learning.evaluation import baselines as baseline_methods
 from tryage.learning.evaluation.constants import find_constants
 from tryage.learning.evaluation.costs import CostResult, cost_report, known_costs, priced_experts
 from tryage.learning.evaluation.metrics import (
-    Interval,
     PairResult,
     best_losses,
-    bootstrap,
     calibration_metrics,
     choice_probabilities,
     expected_value,
-    interval,
     optimal_hits,
     pairwise_metrics,
 )
@@ -36,6 +33,7 @@ from tryage.learning.evaluation.splits import (
     min_train_size,
 )
 from tryage.learning.evaluation.stacking import STACK
+from tryage.simulation.metrics import Interval, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,6 @@ import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
 from tryage.learning.evaluation.report import (
     OTHERS_COLOR,
     PALETTE,
@@ -23,6 +22,7 @@ from tryage.learning.evaluation.report import (
     new_figure,
     save_figure,
 )
+from tryage.simulation.metrics import Interval, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

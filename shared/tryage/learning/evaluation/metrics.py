@@ -15,22 +15,9 @@ import numpy as np
 from tryage.errors import QTableError
 
 if TYPE_CHECKING:
-    from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+    from tryage.core.arrays import BoolArray, Float64Array, FloatArray
 
 _TIE_TOLERANCE = 1e-6  # losses are float32
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with its 95% bootstrap interval over prompts."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Show three decimals and the bounds."""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +110,6 @@ def calibration_metrics(
         real=tuple(mean_real[is_nonempty].tolist()),
         weight=tuple(weight[is_nonempty].tolist()),
     )
-
-
-def bootstrap(
-    values: Float64Array, groups: IndexArray, *, draws: int = 2000, seed: int = 0
-) -> Float64Array:
-    """Return means of `values` `(n_prompts, n_columns)` in bootstrap samples, `(draws, n_columns)`.
-
-    Prompts are drawn with replacement, and prompts of one group together. All columns have the same
-    draws, so that the difference or the ratio of two columns has the interval of a paired
-    comparison.
-    """
-    _, group_index = np.unique(groups, return_inverse=True)
-    n_groups = int(group_index.max()) + 1
-    sums = np.zeros((n_groups, values.shape[1] + 1))
-    np.add.at(sums, group_index, np.column_stack([values, np.ones(len(values))]))
-    rng = np.random.default_rng(seed)
-    totals = np.empty((draws, sums.shape[1]))
-    for draw in range(draws):
-        sampled_groups = rng.integers(0, n_groups, n_groups)
-        totals[draw] = np.bincount(sampled_groups, minlength=n_groups) @ sums
-    return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
-
-
-def interval(value: float, draws: Float64Array) -> Interval:
-    """Return the 95% interval of a value from its bootstrap draws `(draws,)`."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)

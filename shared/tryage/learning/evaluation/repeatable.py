@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.learning.evaluation.baselines import is_rarely_measured
-from tryage.learning.evaluation.metrics import Interval, best_losses, bootstrap, interval
+from tryage.learning.evaluation.metrics import best_losses
 from tryage.learning.evaluation.splits import folds
 from tryage.learning.training.estimators import fit_ridge
+from tryage.simulation.metrics import Interval, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,8 +12,8 @@ from tryage.errors import InputError
 from tryage.files import replace_file
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.constants import describe_constants
-from tryage.learning.evaluation.costs import upper_hull
 from tryage.learning.evaluation.repeatable import describe_repeatable_gain
+from tryage.simulation.metrics import upper_hull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from tryage.learning.evaluation.constants import Constants
     from tryage.learning.evaluation.costs import CostPoint, CostResult
-    from tryage.learning.evaluation.metrics import CalibrationMetrics, Interval, PairResult
+    from tryage.learning.evaluation.metrics import CalibrationMetrics, PairResult
     from tryage.learning.evaluation.repeatable import RepeatableGain
+    from tryage.simulation.metrics import Interval
 
 # The palette of Okabe and Ito: its colors can be distinguished with any kind of color vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tryage.errors import InputError
-from tryage.traffic.feedback_model import LIKELIHOOD_RATIOS
+from tryage.traffic.ratings import SIGNAL_KINDS, is_rating, mean_rating, served_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 TrafficRow: TypeAlias = "tuple[DecisionRecord, Outcome | None, Sequence[Feedback]]"
 """A decision with what came of it, as `Traffic.decisions` returns it."""
-
-SIGNAL_KINDS = frozenset(LIKELIHOOD_RATIOS)
-"""Kinds of feedback that only bad answers get: their mean says nothing about quality."""
 
 UNKNOWN = -1
 
@@ -167,7 +164,7 @@ class _Reader:
             self._count(given)
         named = {
             "chosen": self._numbers(self.experts, [one.chosen for one in records]),
-            "served": self._numbers(self.experts, [_served_by(*row) for row in rows]),
+            "served": self._numbers(self.experts, [served_by(*row) for row in rows]),
             "frozen": self._numbers(self.experts, [one.frozen_choice for one in records]),
             "shadow_choices": self._shadow_choices(records),
             "best_singles": self._numbers(
@@ -182,7 +179,7 @@ class _Reader:
             "kinds": np.array([one.kind for one in records], dtype=object),
             "prompts": np.array([one.prompt for one in records], dtype=object),
             "times": np.array([one.time for one in records], dtype=np.float64),
-            "scores": np.array([_rating(given, self._kind) for _, _, given in rows]),
+            "scores": _floats([mean_rating(given, self._kind) for _, _, given in rows]),
             "predicted": np.array([_of_chosen(one, one.losses) for one in records]),
             "expected": np.array([_of_chosen(one, one.costs) for one in records]),
             "billed": _column(outcomes, lambda one: one.cost),
@@ -242,30 +239,10 @@ class _Reader:
     def _count(self, given: Sequence[Feedback]) -> None:
         """Count the feedback of a decision by its kind."""
         for one in given:
-            if _is_rating(one, self._kind):
+            if is_rating(one, self._kind):
                 self.ratings[one.kind] = self.ratings.get(one.kind, 0) + 1
             elif one.kind in SIGNAL_KINDS:
                 self.signals[one.kind] = self.signals.get(one.kind, 0) + 1
-
-
-def _served_by(
-    record: DecisionRecord, outcome: Outcome | None, given: Sequence[Feedback]
-) -> str | None:
-    """Return the expert that answered; the chosen one where no outcome says another."""
-    named = next((one.expert for one in given if one.expert is not None), None)
-    if named is not None:
-        return named
-    return record.chosen if outcome is None else outcome.served_by
-
-
-def _is_rating(one: Feedback, kind: str | None) -> bool:
-    return one.kind not in SIGNAL_KINDS if kind is None else one.kind == kind
-
-
-def _rating(given: Sequence[Feedback], kind: str | None) -> float:
-    """Return the mean score of the ratings of a decision, NaN without any."""
-    scores = [one.score for one in given if _is_rating(one, kind)]
-    return sum(scores) / len(scores) if scores else math.nan
 
 
 def _column(
