@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tryage.policies.guarantee import GuaranteeStatus as GuaranteeStatus
     from tryage.policies.guarantee_calibration import GuaranteeCalibration as GuaranteeCalibration
     from tryage.policies.likelihood import Likelihood as Likelihood
+    from tryage.policies.quality_gap import QualityGap as QualityGap
     from tryage.policies.rule import Rule as Rule
     from tryage.policies.rules import Rules as Rules
     from tryage.policies.shadow import Shadow as Shadow
@@ -40,6 +41,7 @@ _MODULES = {
     "Judge": "tryage.policies.evidence",
     "Likelihood": "tryage.policies.likelihood",
     "LogProbability": "tryage.policies.evidence",
+    "QualityGap": "tryage.policies.quality_gap",
     "Rule": "tryage.policies.rule",
     "Rules": "tryage.policies.rules",
     "Shadow": "tryage.policies.shadow",
