@@ -8,6 +8,9 @@ from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tryage.policies.answer_cache import AnswerCache as AnswerCache
+    from tryage.policies.cascade import Cascade as Cascade
+    from tryage.policies.cascade_calibration import LabelledAnswer as LabelledAnswer
+    from tryage.policies.cascade_steps import Ensemble as Ensemble
     from tryage.policies.composite import CompositeRouter as CompositeRouter
     from tryage.policies.evidence import Agreement as Agreement
     from tryage.policies.evidence import AnswerEvidence as AnswerEvidence
@@ -33,12 +36,15 @@ _MODULES = {
     "AnswerCache": "tryage.policies.answer_cache",
     "AnswerEvidence": "tryage.policies.evidence",
     "AnswerTest": "tryage.policies.evidence",
+    "Cascade": "tryage.policies.cascade",
     "CompositeRouter": "tryage.policies.composite",
+    "Ensemble": "tryage.policies.cascade_steps",
     "FormatCheck": "tryage.policies.evidence",
     "Guarantee": "tryage.policies.guarantee",
     "GuaranteeCalibration": "tryage.policies.guarantee_calibration",
     "GuaranteeStatus": "tryage.policies.guarantee",
     "Judge": "tryage.policies.evidence",
+    "LabelledAnswer": "tryage.policies.cascade_calibration",
     "Likelihood": "tryage.policies.likelihood",
     "LogProbability": "tryage.policies.evidence",
     "QualityGap": "tryage.policies.quality_gap",

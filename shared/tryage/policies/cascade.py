@@ -1,0 +1,298 @@
+"""Cascade: a cheap expert answers first, and a dearer one is asked if the answer does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.choice import NO_EXPERT
+from tryage.core.policy import Policy, PolicyChoice, PolicyStage
+from tryage.core.policy_change import CallPlan
+from tryage.core.validation import check_number, check_strings, preview
+from tryage.errors import InputError
+from tryage.policies.cascade_calibration import fit_likelihoods, fit_odds_ratios
+from tryage.policies.cascade_steps import CascadeStep, Ensemble, StepCheck
+from tryage.policies.cascade_values import NO_STEP, CascadePaths, CascadeSteps, best_paths
+from tryage.policies.evidence import Verifier
+from tryage.policies.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tryage.core.arrays import Float64Array
+    from tryage.core.decision import Decision
+    from tryage.core.library import Library
+    from tryage.core.policy import PolicyBatch
+    from tryage.core.simulated_answer import Ask, SimulatedAnswer
+    from tryage.policies.cascade_calibration import LabelledAnswer
+    from tryage.router import Router
+    from tryage.scoring.qtable import QTable
+
+DEFAULT_ANSWER_VALUE = 1.0  # USD, that of the preset "balanced"
+
+DEFAULT_ODDS_RATIO = 3.0  # two experts on the same prompt, given their predictions; see benchmarks
+
+_MAX_BATCH = 4096  # prompts whose values are computed at once: some hundred MB for ten steps
+
+_MIN_GAIN = 1e-6  # right answers; less is not worth a second call
+
+
+class Cascade(Policy):
+    """Asks cheap experts first where that is worth more than the expert that is chosen without it.
+
+    The predicted loss says how probably an expert is right before it answers, and the evidence of
+    the answer turns that into a posterior by Bayes' rule. The answer is kept if that is worth more
+    than asking the next expert, which a dynamic program computes (`best_paths`). So a prompt that
+    the cheap expert fails anyway goes to a dearer one at once, and an answer that is surely right
+    is not checked. A verifier that says nothing, such as log probabilities from a client that gives
+    none, leaves the prediction as it is.
+
+    What a call costs is what the preferences say: dollars in relation to `answer_value`, and their
+    other terms. A policy without a state: copies do the same.
+
+    Args:
+        steps: Names of experts or `Ensemble`s, in the order in which they may be asked. Each prompt
+            may leave out any.
+        verify: What reads evidence from the answers of all steps but the last.
+        answer_value: What a right answer is worth, in USD; by default that of the preferences, and
+            1 USD if they say nothing of dollars.
+        likelihoods: How much the evidence of each step tells, by name, or one for all steps. By
+            default that of the verifier; `calibrate` measures it.
+        odds_ratios: How strongly two steps are right on the same prompts, given their predictions:
+            one number, or `(n_steps, n_steps)`. `calibrate` measures it.
+
+    Raises:
+        InputError: fewer than two steps, a name twice, or a value of the wrong kind.
+    """
+
+    stage = PolicyStage.CASCADE
+
+    def __init__(
+        self,
+        steps: Sequence[str | Ensemble],
+        *,
+        verify: Verifier,
+        answer_value: float | None = None,
+        likelihoods: Likelihood | Mapping[str, Likelihood] | None = None,
+        odds_ratios: float | Float64Array = DEFAULT_ODDS_RATIO,
+    ) -> None:
+        self.steps = tuple(CascadeStep.make(one, verify) for one in _check_steps(steps))
+        self.answer_value = answer_value
+        if answer_value is not None:
+            self.answer_value = check_number("answer_value", answer_value, 1e-9)
+        self.verifier = _check_verifier(verify)
+        self.likelihoods = _check_likelihoods(likelihoods, self.steps)
+        self.odds_ratios = _check_odds_ratios(odds_ratios, len(self.steps))
+        self._is_bound = False
+
+    def calibrate(
+        self, router: Router, answers: Iterable[LabelledAnswer], table: QTable | None = None
+    ) -> Cascade:
+        """Return a cascade that knows how much the evidence of its steps tells.
+
+        The router should not have learned from these prompts: what it knows by heart leaves nothing
+        for the evidence. A step with fewer than 60 answers gets what all answers together say.
+
+        Args:
+            router: Predicts P(right) before the evidence.
+            answers: Answers of the steps with their losses. A judge is asked for each of them.
+            table: Measured losses of the experts, which say how strongly they are right together.
+
+        Raises:
+            InputError: fewer than 20 answers with evidence, or all are right or all wrong.
+            PerceptionError: the prediction fails.
+        """
+        calibrated = self._copy(likelihoods=fit_likelihoods(router, self.steps, list(answers)))
+        if table is not None:
+            calibrated.odds_ratios = fit_odds_ratios(router, self.steps, table)
+        return calibrated
+
+    def bind(self, library: Library, traffic: Any) -> Cascade:  # noqa: ANN401, ARG002 - as in the base class
+        """Return the cascade with the names of the library.
+
+        Raises:
+            InputError: the library lacks an expert, or nobody knows how much the evidence tells.
+        """
+        unknown = [n for step in self.steps for n in step.experts if n not in library]
+        if unknown and not self._is_bound:
+            raise InputError(
+                f"Cascade has the experts {', '.join(unknown)}, which the router does not know; "
+                f"expected some of {', '.join(library.names[:10])}."
+            )
+        if any(self.likelihoods[step.name] is None for step in self.steps[:-1]):
+            raise InputError(
+                f"Nobody knows yet how much {type(self.verifier).__name__} tells: use "
+                "Cascade(...).calibrate(router, answers) with labelled answers, or give "
+                "likelihoods=."
+            )
+        # A part of a router may lack steps that the whole one has: the others go on.
+        kept = [i for i, step in enumerate(self.steps) if not set(step.experts) & set(unknown)]
+        steps = tuple(self.steps[i].renamed(library) for i in kept)
+        likelihoods = {
+            step.name: self.likelihoods[self.steps[i].name]
+            for i, step in zip(kept, steps, strict=True)
+        }
+        ratios = self.odds_ratios[np.ix_(kept, kept)]
+        return self._copy(steps=steps, likelihoods=likelihoods, odds_ratios=ratios, _is_bound=True)
+
+    def choose(self, batch: PolicyBatch) -> PolicyChoice:
+        """Choose the first expert, and the steps after it, where that is worth more."""
+        experts = batch.choice.copy()
+        calls: list[CallPlan | None] = [None] * len(experts)
+        if len(self.steps) > 1:
+            steps, chosen_values = self._step_tables(batch)
+            for start in range(0, len(experts), _MAX_BATCH):
+                rows = slice(start, start + _MAX_BATCH)
+                paths = best_paths(steps.rows(rows))
+                calls[rows] = self._plans(paths, chosen_values[rows])
+        for i, plan in enumerate(calls):
+            if plan is not None:
+                experts[i] = batch.library.index(plan.steps[0].expert)
+        reasons = [None if plan is None else _reason(plan) for plan in calls]
+        return PolicyChoice(experts, reasons, calls)
+
+    def _plans(self, paths: CascadePaths, chosen_values: Float64Array) -> list[CallPlan | None]:
+        """Return how each prompt's experts are called, None where the chosen one is worth more."""
+        is_better = paths.values > chosen_values + _MIN_GAIN
+        is_cascade = paths.steps[:, 1] != NO_STEP
+        return [
+            self._plan(paths, i) if flag else None
+            for i, flag in enumerate((is_better & is_cascade).tolist())
+        ]
+
+    def _step_tables(self, batch: PolicyBatch) -> tuple[CascadeSteps, Float64Array]:
+        """Return the inputs of the dynamic program, and what the chosen expert is worth.
+
+        The latter is inf where no expert is chosen: no path is worth more.
+        """
+        prices, dollar_price, second_price = self._prices(batch)
+        dollars = batch.counted_costs * dollar_price
+        losses = np.clip(np.asarray(batch.losses, np.float64), 0.0, 1.0)
+        right = np.where(batch.eligible, 1.0 - losses, np.nan)
+        columns = [[batch.library.index(name) for name in step.experts] for step in self.steps]
+        first = [one[0] for one in columns]
+        is_eligible = np.stack([batch.eligible[:, one].all(axis=1) for one in columns], axis=1)
+        fixed = [
+            s.verifier.cost * dollar_price + s.verifier.seconds * second_price for s in self.steps
+        ]
+        beside = [
+            dollars[:, one[1:]].sum(axis=1) + dollars[:, one[0]] * step.n_resampled
+            for one, step in zip(columns, self.steps, strict=True)
+        ]
+        steps = CascadeSteps(
+            priors=np.where(is_eligible, right[:, first], np.nan),
+            prices=prices[:, first],
+            check_prices=np.stack(beside, axis=1) + fixed,
+            likelihoods=[self.likelihoods[step.name] for step in self.steps],
+            odds_ratios=self.odds_ratios,
+        )
+        at = np.where(batch.choice == NO_EXPERT, 0, batch.choice)[:, None]
+        values = np.take_along_axis(right - prices, at, axis=1)[:, 0]
+        return steps, np.where((batch.choice == NO_EXPERT) | np.isnan(values), np.inf, values)
+
+    def _prices(self, batch: PolicyBatch) -> tuple[Float64Array, float, float]:
+        """Return what calls cost, `(batch, n_experts)`, a dollar and a second, in right answers."""
+        prices = np.asarray(batch.totals - batch.losses, np.float64)
+        preferences = batch.requests[0].preferences
+        stated = preferences.answer_value
+        value = self.answer_value or stated or DEFAULT_ANSWER_VALUE
+        correction = 1 / value - (0.0 if stated is None else 1 / stated)
+        if correction:
+            prices = prices + batch.counted_costs * correction
+        return prices, 1 / value, (preferences.latency_value or 0.0) / value
+
+    def _plan(self, paths: CascadePaths, i: int) -> CallPlan:
+        """Return how the experts of path i are called."""
+        calls = []
+        for place, s in enumerate(paths.steps[i].tolist()):
+            if s == NO_STEP:
+                break
+            prior, threshold = paths.priors[i, place], paths.thresholds[i, place]
+            calls.append(self.steps[s].call(self.likelihoods, float(prior), float(threshold)))
+        return CallPlan(tuple(calls))
+
+    def serve(self, decision: Decision, expert: str, ask: Ask) -> SimulatedAnswer:
+        """Ask the steps of the decision until an answer is kept, and bill all that were asked."""
+        steps = () if decision.calls is None else decision.calls.steps
+        if not steps or steps[0].expert != expert:
+            return ask(expert)
+        earlier: list[SimulatedAnswer] = []
+        for step in steps:
+            answer = ask(step.expert)
+            samples = [ask(name) for name in step.samples]
+            check = step.verify
+            if not isinstance(check, StepCheck) or check.decide(answer.evidence).is_kept:
+                outcome = "escalated" if earlier else None
+                return answer.after(*earlier, *samples, outcome=outcome)
+            earlier += [answer, *samples]
+        return earlier[-1]
+
+    def _copy(self, **changes: Any) -> Cascade:  # noqa: ANN401 - the attributes of the class
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), **changes)
+        return other
+
+    def __repr__(self) -> str:
+        """Show the steps and the verifier."""
+        names = " -> ".join(step.name for step in self.steps)
+        return f"Cascade({names}, verify={type(self.verifier).__name__})"
+
+
+def _reason(plan: CallPlan) -> str:
+    """Return why a prompt is asked in steps."""
+    first, check = plan.steps[0], plan.steps[0].verify
+    limit = f"{check.threshold:.0%}" if isinstance(check, StepCheck) else "enough"
+    prior = f"{check.prior:.0%}" if isinstance(check, StepCheck) else "unknown"
+    return (
+        f"{first.expert} is right with {prior}; {plan.steps[1].expert} is asked if its answer is "
+        f"right with less than {limit}"
+    )
+
+
+def _check_steps(steps: object) -> tuple[str | Ensemble, ...]:
+    if isinstance(steps, (str, Mapping)) or not hasattr(steps, "__iter__"):
+        raise InputError(f"steps is {preview(steps)}; expected a list of names of experts.")
+    items = tuple(steps)
+    for one in items:
+        if not isinstance(one, Ensemble):
+            check_strings("steps", [one])
+    names = [one.name if isinstance(one, Ensemble) else one for one in items]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"steps is {names}; expected two steps or more, each of them once.")
+    return items
+
+
+def _check_verifier(verify: object) -> Verifier:
+    if isinstance(verify, Verifier):
+        return verify
+    raise InputError(
+        f"verify is {preview(verify)}; expected a verifier, such as LogProbability(), Agreement(), "
+        "FormatCheck('json') or AnswerTest(function)."
+    )
+
+
+def _check_likelihoods(
+    given: Likelihood | Mapping[str, Likelihood] | None, steps: Sequence[CascadeStep]
+) -> dict[str, Likelihood | None]:
+    """Return the likelihood of each step, None where nobody knows it."""
+    by_name = given if isinstance(given, Mapping) else {}
+    names = [step.name for step in steps]
+    if unknown := [name for name in by_name if name not in names]:
+        raise InputError(f"likelihoods has {unknown}; expected names of steps: {names}.")
+    shared = given if isinstance(given, Likelihood) else None
+    return {step.name: by_name.get(step.name, shared or step.verifier.likelihood) for step in steps}
+
+
+def _check_odds_ratios(given: float | Float64Array, n: int) -> Float64Array:
+    ratios = (
+        np.broadcast_to(np.asarray(given, np.float64), (n, n)) if np.ndim(given) == 0 else given
+    )
+    ratios = np.asarray(ratios, np.float64)
+    if ratios.shape != (n, n) or not ((ratios > 0) & np.isfinite(ratios)).all():
+        raise InputError(
+            f"odds_ratios is {preview(given)}; expected a number above 0, or one for each pair of "
+            f"the {n} steps."
+        )
+    return ratios
