@@ -49,7 +49,8 @@ class Notes(Policy):
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
         self.events.append(("choose", len(batch.choice)))
-        return PolicyChoice(batch.choice, ["1 of 3 is enough"] * len(batch.choice))
+        reason = "-1.5 of 3 for gpt-5.4-nano-2, and 2%"
+        return PolicyChoice(batch.choice, [reason] * len(batch.choice))
 
     def record(self, decision) -> None:
         self.events.append(("record", decision.prompt))
@@ -91,7 +92,7 @@ def test_each_decision_is_recorded_and_settled_with_what_was_measured():
     notes = Notes()
     found = run(notes)
     assert notes.events[:3] == [("choose", 1), ("record", "p"), ("settle", "large", 10.0, 1.0)]
-    assert found.reasons == {"Notes: # of # is enough": 3}
+    assert found.reasons == {"Notes: # of # for gpt-5.4-nano-2, and #%": 3}
 
 
 def test_the_requests_of_a_batch_are_decided_before_the_first_is_answered():
