@@ -242,9 +242,10 @@ class Router(RouterLog, RouterSources):
         if self._explorer is None or (self.exploration is None and not probes):
             return decision
         drawn = self._explorer.explore(batch, i, decision, tags=decision.tags, probes=probes)
-        if drawn.explored and drawn.frozen_choice is None:
-            return replace(drawn, frozen_choice=decision.expert.name)
-        return drawn
+        if not drawn.explored:
+            return drawn
+        frozen = drawn.frozen_choice or decision.expert.name
+        return replace(drawn, frozen_choice=frozen, calls=None)  # they are of another expert
 
     def _with_frozen_choices(self, batch: ScoredBatch, preferences: Preferences) -> ScoredBatch:
         """Add which experts would be chosen without feedback, if there was any."""

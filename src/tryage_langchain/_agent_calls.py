@@ -194,14 +194,19 @@ class AgentUsageMeter:
 
     def __init__(self) -> None:
         self._callback = UsageCallback()
+        self._callbacks: dict[str, UsageCallback] = {}
 
-    def start(self) -> UsageCallback:
+    def start(self, name: str) -> UsageCallback:
         """Return the callback for the model that is asked next.
 
         It also notes whether that model has answered; a reply alone often does not name its model.
         """
-        self._callback = UsageCallback()
-        return self._callback
+        self._callback = callback = self._callbacks[name] = UsageCallback()
+        return callback
+
+    def select(self, name: str) -> None:
+        """Read the tokens of this model next, where two were asked at the same time."""
+        self._callback = self._callbacks.get(name, self._callback)
 
     def read(self, _: object) -> TokenUsage | None:
         """Return the tokens of the model that was asked last, None if they are unknown."""

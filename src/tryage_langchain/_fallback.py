@@ -87,7 +87,9 @@ def run_with_fallback(
     """
     emit = partial(emit_event, config=planned_call.config)
     client_getter = get_client or planned_call.get_client
-    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read, text_of_answer)
+    hooks = FallbackHooks(
+        client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
+    )
     return run_steps(_steps(planned_call, hooks))
 
 
@@ -101,7 +103,9 @@ async def arun_with_fallback(
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
     client_getter = get_client or planned_call.aget_client
-    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read, text_of_answer)
+    hooks = FallbackHooks(
+        client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
+    )
     return await arun_steps(_steps(planned_call, hooks))
 
 
@@ -115,7 +119,7 @@ def _child_config(
 ) -> RunnableConfig:
     """Return the config of a model's run; the answers of a chain do not show their tokens."""
     config = planned_call.child_config(record)
-    return config if child.shows_usage else meter.observe(config)
+    return config if child.shows_usage else meter.observe(config, record["model"])
 
 
 def annotate(answer: Any, record: RoutingRecord) -> Any:

@@ -75,21 +75,29 @@ class UsageCallback(BaseCallbackHandler):
 
 
 class UsageMeter:
-    """Reads the tokens of the answers to one call, of one model after the other.
+    """Reads the tokens of the answers to one call, of the model that was asked last.
 
     Where an answer does not show its tokens, such as structured output, a callback sees them.
     """
 
     def __init__(self) -> None:
         self._callback: UsageCallback | None = None
+        self._callbacks: dict[str, UsageCallback] = {}
 
-    def observe(self, config: RunnableConfig) -> RunnableConfig:
-        """Return the config of a run with a callback that counts its tokens."""
-        self._callback = UsageCallback()
-        return {**config, "callbacks": _with_handler(config.get("callbacks"), self._callback)}
+    def observe(self, config: RunnableConfig, name: str) -> RunnableConfig:
+        """Return the config of a model's run with a callback that counts its tokens."""
+        self._callback = self._callbacks[name] = UsageCallback()
+        return {
+            **config,
+            "callbacks": _with_handler(config.get("callbacks"), self._callbacks[name]),
+        }
+
+    def select(self, name: str) -> None:
+        """Read the tokens of this model next, where two were asked at the same time."""
+        self._callback = self._callbacks.get(name)
 
     def read(self, answer: Any) -> TokenUsage | None:
-        """Return the tokens of the answer of the model that was asked last."""
+        """Return the tokens of the answer of the model that was asked last, or was selected."""
         return usage_of(answer) if self._callback is None else self._callback.usage
 
 

@@ -237,6 +237,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             answer_problems_of_response,
             meter.read,
             text_of_response,
+            meter.select,
         )
         try:
             if call.plan is None:
@@ -267,6 +268,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             answer_problems_of_response,
             meter.read,
             text_of_response,
+            meter.select,
         )
         try:
             if call.plan is None:
@@ -484,7 +486,7 @@ def _ask(
     record: RoutingRecord,
 ) -> _Answer:
     """Let a model answer; without a client, the model of the request."""
-    callback = meter.start()
+    callback = meter.start(record["model"])
     with invalid_structures():
         response = handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)
@@ -498,7 +500,7 @@ async def _aask(
     record: RoutingRecord,
 ) -> _Answer:
     """Do what `_ask` does, asynchronously."""
-    callback = meter.start()
+    callback = meter.start(record["model"])
     with invalid_structures():
         response = await handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)

@@ -59,8 +59,8 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
     """Return the answer of the first LLM that does not fail."""
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
-    def ask(caller: Callable[[], Any], _: Any) -> Any:
-        meter.start()
+    def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
+        meter.start(record["model"])
         return caller()
 
     hooks = FallbackHooks(
@@ -70,6 +70,7 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
         answer_problems,
         meter.read,
         text_of_answer,
+        meter.select,
     )
     return annotate(*_run(session, call, plan, hooks))
 
@@ -78,8 +79,8 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
     """Async version of `call_with_fallback`."""
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
-    async def ask(caller: Callable[[], Any], _: Any) -> Any:
-        meter.start()
+    async def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
+        meter.start(record["model"])
         return await caller()
 
     hooks = FallbackHooks(
@@ -89,6 +90,7 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
         answer_problems,
         meter.read,
         text_of_answer,
+        meter.select,
     )
     return annotate(*await _arun(session, call, plan, hooks))
 
@@ -103,12 +105,16 @@ def stream_with_fallback(
     """
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
-    def ask(caller: Callable[[], Any], _: Any) -> Any:
-        meter.start()
+    def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
+        meter.start(record["model"])
         return peek_stream(caller(), has_content)
 
     hooks = FallbackHooks(
-        partial(session.caller, call, plan), emit_event, ask, read_usage=meter.read
+        partial(session.caller, call, plan),
+        emit_event,
+        ask,
+        read_usage=meter.read,
+        answered_by=meter.select,
     )
     stream, record = _run(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
@@ -122,12 +128,16 @@ async def astream_with_fallback(
     """Async version of `stream_with_fallback`."""
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
-    async def ask(caller: Callable[[], Any], _: Any) -> Any:
-        meter.start()
+    async def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
+        meter.start(record["model"])
         return await apeek_stream(await caller(), has_content)
 
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan), _aemit_event, ask, read_usage=meter.read
+        partial(_acaller, session, call, plan),
+        _aemit_event,
+        ask,
+        read_usage=meter.read,
+        answered_by=meter.select,
     )
     stream, record = await _arun(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)

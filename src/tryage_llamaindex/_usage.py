@@ -127,7 +127,7 @@ def observe_usages() -> None:
 
 
 class UsageMeter:
-    """Reads the tokens of the answers to one call, of one child after the other.
+    """Reads the tokens of the answers to one call, of the child that was asked last.
 
     `is_hidden` says that the answers do not show their tokens, because they are models of pydantic;
     then the events of the child show them.
@@ -136,12 +136,17 @@ class UsageMeter:
     def __init__(self, *, is_hidden: bool) -> None:
         self._is_hidden = is_hidden
         self._usages = HiddenUsages()
+        self._usages_by_name: dict[str, HiddenUsages] = {}
 
-    def start(self) -> None:
+    def start(self, name: str) -> None:
         """Begin to count the tokens of the child that is asked next, in the current context."""
         if self._is_hidden:
-            self._usages = HiddenUsages()
-            _current_usages.set(self._usages)
+            self._usages = usages = self._usages_by_name[name] = HiddenUsages()
+            _current_usages.set(usages)
+
+    def select(self, name: str) -> None:
+        """Read the tokens of this child next, where two were asked at the same time."""
+        self._usages = self._usages_by_name.get(name, self._usages)
 
     def read(self, answer: object) -> TokenUsage | None:
         """Return the tokens of the answer of the child that was asked last."""

@@ -100,7 +100,7 @@ def test_a_reply_is_traced_to_the_model_that_it_names():
 
 def test_a_traced_model_has_tags_and_metadata_and_reports_its_answer():
     model = ScriptedChatModel(model="gpt-4o", tags=["mine"])
-    callback = AgentUsageMeter().start()
+    callback = AgentUsageMeter().start("gpt-4o")
     record = {"model": "gpt-4o", "reason": "lowest total of 2"}
     traced = traced_model(model, record, callback)
     assert traced.tags == ["mine", "tryage:gpt-4o"]

@@ -184,6 +184,7 @@ class CallCosts:
         self._prices, self._counter, self._read_usage = prices, counter, read_usage
         self._on_settled = on_settled
         self._failed: dict[str, float | None] = {}
+        self._unused: dict[str, Any] | None = None
         self._is_counted = False
 
     def add_failure(self, name: str, error: Exception) -> None:
@@ -196,6 +197,19 @@ class CallCosts:
             self._failed[name] = self._prices.cost(name, self._read_usage(error.answer))
         elif _took_too_long(error):
             self._failed[name] = None
+
+    def add_unused(self, name: str, usage: TokenUsage | None, expected: float | None) -> None:
+        """Note what a call costs whose answer came second, and is not used.
+
+        It is billed by its tokens, or by what it was expected to cost if they are unknown.
+        """
+        usd = self._prices.cost(name, usage)
+        is_estimate = usd is None
+        self._unused = {
+            "model": name,
+            "usd": expected if is_estimate else usd,
+            "is_estimate": is_estimate,
+        }
 
     def settle(self, record: RoutingRecord, answer: object) -> None:
         """Write into the record what a whole answer cost, and count it."""
@@ -215,6 +229,9 @@ class CallCosts:
         if self._failed:
             costs = costs._replace(billed=_total([costs.billed, *self._failed.values()]))
             entry["failed"] = self._failed
+        if self._unused is not None:
+            costs = costs._replace(billed=_total([costs.billed, self._unused["usd"]]))
+            entry["unused"] = self._unused
         entry["billed"], entry["best_single"], entry["dearest"] = costs
         self._counter.add(costs)
         if self._on_settled is not None:

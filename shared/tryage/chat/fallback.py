@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tryage.chat.attempts import Attempts
 from tryage.chat.costs import CallCosts
+from tryage.chat.hedging import HedgedCall, arun_hedged, run_hedged
+from tryage.chat.hooks import FallbackHooks as FallbackHooks  # noqa: PLC0414, TC001 - its former place
 from tryage.chat.outcomes import SIGNALS, CallOutcome, Signal
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from tryage.chat.plan import RoutingPlan
     from tryage.chat.router import ChatRouter, Sticky
     from tryage.chat.savings import Savings
-    from tryage.chat.usage import TokenUsage
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
@@ -108,6 +109,16 @@ class FallbackSession(Generic[C]):
             timer=CallTimer(self.limits.with_deadline(deadline)),
         )
 
+    def hedged_call(
+        self, plan: RoutingPlan, attempts: Attempts, hooks: FallbackHooks
+    ) -> HedgedCall | None:
+        """Return how the first attempt of a call is hedged, None if it is not."""
+        calls = None if attempts.failures or attempts.cooling_down else plan.calls
+        if calls is None or calls.hedge is None:
+            return None
+        health, key_of = self.health_registry, self.clients.health_key
+        return HedgedCall(plan.first, calls.hedge, hooks, attempts.record, health, key_of)
+
     def outcome(self, plan: RoutingPlan, hooks: FallbackHooks) -> CallOutcome:
         """Write the plan into the log, and return what notes what comes of it."""
         judge, log = self.judge, self.chat_router.router.log
@@ -141,31 +152,27 @@ class FallbackSession(Generic[C]):
         }
 
 
-@dataclass(frozen=True)
-class FallbackHooks:
-    """What a framework does to get one conversation answered; async hooks return awaitables.
-
-    `get_client` returns the client of an expert by its name. `emit_event` reports to observers
-    which expert is asked and why. `call` returns the client's answer, or the start of its stream.
-    `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
-    `read_usage` returns the tokens of a whole answer, None if they are unknown; it also gets None,
-    for an answer that was refused and is lost. `read_text` returns the text of a whole answer, None
-    if it has none.
-    """
-
-    get_client: Callable[[str], Any]
-    emit_event: Callable[[RoutingRecord], Any]
-    call: Callable[[Any, RoutingRecord], Any]
-    answer_problems: Callable[[Any], Collection[str]] = field(default=lambda _: ())
-    read_usage: Callable[[Any], TokenUsage | None] = field(default=lambda _: None)
-    read_text: Callable[[Any], str | None] = field(default=lambda _: None)
-
-
 class Step(NamedTuple):
-    """A call to make, and the seconds that it may take; None is no limit."""
+    """A call to make, and the seconds that it may take; None is no limit.
+
+    `hedge` is a second call that is made, too, if the first one is late.
+    """
 
     call: Callable[[], Any]
     seconds: float | None = None
+    hedge: HedgedCall | None = None
+
+    def run(self) -> Any:  # noqa: ANN401 - any framework's answer
+        """Make the call."""
+        if self.hedge is not None:
+            return run_hedged(self.call, self.hedge, self.seconds)
+        return run_with_timeout(self.call, self.seconds)
+
+    async def arun(self) -> Any:  # noqa: ANN401 - any framework's answer
+        """Make the call, which is awaited."""
+        if self.hedge is not None:
+            return await arun_hedged(self.call, self.hedge, self.seconds)
+        return await arun_with_timeout(self.call, self.seconds)
 
 
 FallbackSteps: TypeAlias = Generator[Step, Any, tuple[Any, RoutingRecord]]
@@ -201,18 +208,25 @@ def fallback_steps(
             record = attempts.record(name)
             yield Step(partial(hooks.emit_event, record))
             outcome.begin()
+            hedge = session.hedged_call(plan, attempts, hooks)
+            call = partial(hooks.call, client, record)
             try:
-                answer = yield Step(partial(hooks.call, client, record), attempts.seconds_left)
+                answer = yield Step(call, attempts.seconds_left, hedge)
+                if hedge is not None:
+                    record = hedge.finish(record, plan, attempts, costs)
                 _check_answer(answer, hooks, session.retry_on)
             except Exception as error:
-                session.chat_router.mark_failed(plan, name)
-                outcome.add_failure(name, error)
-                costs.add_failure(name, error)
-                attempts.add_failure(name, error)
+                served_by = record["model"]
+                session.chat_router.mark_failed(plan, served_by)
+                outcome.add_failure(served_by, error)
+                costs.add_failure(served_by, error)
+                attempts.add_failure(served_by, error)
             else:
-                attempts.add_success(name)
-                session.chat_router.mark_served(plan, name)
-                watched = _watch_stream(answer, session, attempts.late_failure(name), outcome)
+                served_by = record["model"]
+                attempts.add_success(served_by)
+                session.chat_router.mark_served(plan, served_by)
+                late_failure = attempts.late_failure(served_by)
+                watched = _watch_stream(answer, session, late_failure, outcome)
                 return _settle(watched, record, costs, outcome), record
         answer, record = attempts.refused_answer()
         session.chat_router.mark_served(plan, record["model"])
@@ -284,11 +298,7 @@ def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = (
-                        step.call()
-                        if step.seconds is None
-                        else run_with_timeout(step.call, step.seconds)
-                    )
+                    result = step.run()
                 except Exception as error:
                     step = steps.throw(error)
                 else:
@@ -304,11 +314,7 @@ async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = (
-                        await step.call()
-                        if step.seconds is None
-                        else await arun_with_timeout(step.call, step.seconds)
-                    )
+                    result = await step.arun()
                 except Exception as error:
                     step = steps.throw(error)
                 else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import Conversation
     from tryage.core.decision import Decision
+    from tryage.core.policy_change import CallPlan
     from tryage.core.preferences import Preferences, Requirement
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ failed, and the agents' middleware `served_by`, the model that answered.
 `cost` holds USD, None where unknown: `expected` before the answer, and after it `billed` by the
 tokens that the provider reports, `best_single` and `dearest`, which two other models would have
 cost for the same tokens, and `failed`, what each failed attempt cost, if any may be billed.
+`unused` is what the other one of two calls at the same time cost, which `hedge` tells of: `model`,
+`usd`, and `is_estimate` if its tokens are unknown.
 """
 
 COST_KEY = "cost"
@@ -127,6 +130,14 @@ class RoutingPlan:
         if self.turn_choice is not None:
             return self.turn_choice.has_flags
         return bool(self.decision.flags or self.decision.dropped_flags)
+
+    @property
+    def calls(self) -> CallPlan | None:
+        """How `first` is called, None if by one call, or if the conversation stays with it."""
+        if self.turn_choice is not None or self.reason_kind != "routed":
+            return None
+        decision = self.decision
+        return decision.calls if decision.expert.name == self.first else None
 
     @property
     def reason(self) -> str:

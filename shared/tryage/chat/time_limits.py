@@ -123,15 +123,21 @@ def run_with_timeout(
     """
     if seconds is None:
         return call()
+    future = run_in_thread(call, context)
+    if not wait([future], timeout=seconds).done:
+        raise timeout_error(seconds)
+    return future.result()
+
+
+def run_in_thread(call: Callable[[], T], context: Context | None = None) -> Future[T]:
+    """Make a call in a thread of its own, with a copy of the caller's context or the given one."""
     future: Future[T] = Future()
     # A daemon: the interpreter does not wait for a call that hangs.
     run = (context or copy_context()).run
     threading.Thread(
         target=run, args=(_complete, future, call), name="tryage-attempt", daemon=True
     ).start()
-    if not wait([future], timeout=seconds).done:
-        raise timeout_error(seconds)
-    return future.result()
+    return future
 
 
 async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | None) -> T:
@@ -150,10 +156,15 @@ async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | N
         task.cancel()
         raise
     if not done:
-        task.add_done_callback(_retrieve_error)
-        task.cancel()
+        drop_task(task)
         raise timeout_error(seconds)
     return task.result()
+
+
+def drop_task(task: asyncio.Future[Any]) -> None:
+    """Cancel a task that nobody waits for any more."""
+    task.add_done_callback(_retrieve_error)
+    task.cancel()
 
 
 def timeout_error(seconds: float) -> AttemptTimeoutError:

@@ -98,8 +98,9 @@ class PolicyChoice:
     """What a policy chooses for each prompt of a batch.
 
     `experts` `(batch,)` are positions in the library, `NO_EXPERT` where the batch has it. `reasons`
-    say why, None where the policy changes nothing; a reason whose expert is not another one is in
-    the records, too. `calls` say how the experts are called. `propensities` are the probabilities
+    say why, None where the policy chooses nothing; a reason whose expert is not another one is in
+    the records, too. `calls` say how the experts are called; those without a reason are for what
+    may happen, and are in no record. `propensities` are the probabilities
     of the experts by name, None where nothing was drawn; the most probable one is what would be
     chosen if nothing were. `is_final` `(batch,)` are the prompts that are answered by this choice
     alone, such as from a cache: later policies leave them.
@@ -383,8 +384,15 @@ def _changed(
 ) -> Decision:
     """Return the decision for prompt `i` with what a policy chooses."""
     reason = choice.reasons[i]
-    if reason is None or decision.default_used:
+    if decision.default_used:
         return decision
+    if reason is None:
+        planned = None if choice.calls is None else choice.calls[i]
+        return (
+            decision
+            if planned is None
+            else replace(decision, calls=_merged_calls(decision.calls, planned))
+        )
     library, expert = batch.library, int(choice.experts[i])
     if expert == NO_EXPERT or not batch.eligibility.eligible[i, expert]:
         what = "no expert" if expert == NO_EXPERT else library.names[expert]

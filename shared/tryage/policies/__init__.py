@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tryage.policies.guarantee import Guarantee as Guarantee
     from tryage.policies.guarantee import GuaranteeStatus as GuaranteeStatus
     from tryage.policies.guarantee_calibration import GuaranteeCalibration as GuaranteeCalibration
+    from tryage.policies.hedge import Hedge as Hedge
     from tryage.policies.likelihood import Likelihood as Likelihood
     from tryage.policies.quality_gap import QualityGap as QualityGap
     from tryage.policies.rule import Rule as Rule
@@ -50,6 +51,7 @@ _MODULES = {
     "QualityGap": "tryage.policies.quality_gap",
     "Rule": "tryage.policies.rule",
     "Rules": "tryage.policies.rules",
+    "Hedge": "tryage.policies.hedge",
     "Shadow": "tryage.policies.shadow",
     "SimilarRequests": "tryage.policies.similar_requests",
     "Split": "tryage.policies.split",

@@ -1,0 +1,34 @@
+"""What a framework does for a call: it makes clients, asks them, and reads their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from tryage.chat.plan import RoutingRecord
+    from tryage.chat.usage import TokenUsage
+
+
+@dataclass(frozen=True)
+class FallbackHooks:
+    """What a framework does to get one conversation answered; async hooks return awaitables.
+
+    `get_client` returns the client of an expert by its name. `emit_event` reports to observers
+    which expert is asked and why. `call` returns the client's answer, or the start of its stream.
+    `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
+    `read_usage` returns the tokens of a whole answer, None if they are unknown; it also gets None,
+    for an answer that was refused and is lost. `read_text` returns the text of a whole answer, None
+    if it has none. Where two experts were asked at the same time, `answered_by` is told whose
+    answer is read next.
+    """
+
+    get_client: Callable[[str], Any]
+    emit_event: Callable[[RoutingRecord], Any]
+    call: Callable[[Any, RoutingRecord], Any]
+    answer_problems: Callable[[Any], Collection[str]] = field(default=lambda _: ())
+    read_usage: Callable[[Any], TokenUsage | None] = field(default=lambda _: None)
+    read_text: Callable[[Any], str | None] = field(default=lambda _: None)
+    answered_by: Callable[[str], None] = field(default=lambda _: None)
