@@ -133,10 +133,23 @@ def test_calibration_that_cannot_be_met_is_an_error() -> None:
         QualityGap.calibrate(make_prompt_router(), table, 0.01, large="large")
 
 
+def test_a_curve_chooses_among_the_experts_of_the_table() -> None:
+    router = make_router(losses={"large": 0.1, "medium": 0.12, "small": 0.1})
+    table = QTable(("a",), ("large", "medium"), np.array([[0, 0]], np.float32))
+    (point,) = QualityGap().curve(router, table, [0.5])
+    assert (point.cost_advantage, point.saving) == (1, 0.5)
+
+
 def test_a_curve_needs_measured_losses() -> None:
-    table = QTable(PROMPTS, ("large",), np.zeros((4, 1), np.float32))
+    table = QTable(PROMPTS, ("large", "small"), np.array([[0, np.nan]] * 4, np.float32))
     with pytest.raises(InputError, match="None of the 4 prompts has measured losses"):
         QualityGap().curve(make_prompt_router(), table)
+    table = QTable(PROMPTS, ("other",), np.zeros((4, 1), np.float32))
+    with pytest.raises(InputError, match="The router knows none of the table's experts, other"):
+        QualityGap().curve(make_prompt_router(), table)
+    table = QTable(PROMPTS, ("small",), np.zeros((4, 1), np.float32))
+    with pytest.raises(InputError, match="large is large, and the router knows none"):
+        QualityGap(large="large").curve(make_prompt_router(), table)
 
 
 @pytest.mark.parametrize(

@@ -161,15 +161,24 @@ class QualityGap(Policy):
     ) -> list[QualityGapPoint]:
         """Return what each gap saves and costs in quality on the prompts of a table.
 
-        The gap of all experts is that of the point. Prompts count on which the reference and every
-        chosen expert are measured, all points on the same ones.
+        The router chooses among the experts that the table has, and the gap of all of them is that
+        of the point. Prompts count on which the reference and every chosen expert are measured, all
+        points on the same ones.
 
         Raises:
-            InputError: no prompt counts, or a gap out of range.
+            InputError: no prompt counts, the table has no expert of the router or of the large
+                tier, or a gap is out of range.
         """
         values = [check_number("gap", one, 0.0, 1.0) for one in gaps]
-        observer = _Observer()
-        router.with_policy(observer).decide_batch(table.prompts)
+        known = [name for name in table.experts if name in router.library]
+        if not known:
+            raise InputError(
+                f"The router knows none of the table's experts, {', '.join(table.experts[:10])}; "
+                "expected the names of its own."
+            )
+        measured_router, observer = router.with_policy(None).subset(known), _Observer()
+        self.bind(measured_router.library, None)
+        measured_router.with_policy(observer).decide_batch(table.prompts)
         parts = [self._measured_choices(batch, table, values) for batch in observer.batches]
         losses, costs, is_small = np.concatenate(parts, axis=2)  # (1 + n_gaps, n_prompts) each
         is_known = ~np.isnan(losses).any(axis=0)
