@@ -12,11 +12,11 @@ from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_cu
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from tryage.chat.fallback import (
-    FallbackHooks,
     arun_steps,
     fallback_steps,
     run_steps,
 )
+from tryage.chat.hooks import FallbackHooks
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage_langchain._answers import answer_problems, check_stream

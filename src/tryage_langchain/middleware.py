@@ -26,12 +26,12 @@ from tryage.chat.batching import BatchingExecutor
 from tryage.chat.candidates import RouterSettings
 from tryage.chat.efforts import check_efforts
 from tryage.chat.fallback import (
-    FallbackHooks,
     FallbackSession,
     arun_steps,
     fallback_steps,
     run_steps,
 )
+from tryage.chat.hooks import FallbackHooks
 from tryage.chat.judging import AnswerJudge, check_judge_has_log
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models

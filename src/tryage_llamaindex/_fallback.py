@@ -13,12 +13,12 @@ from llama_index.core.llms import ChatResponse, CompletionResponse
 from llama_index_instrumentation import get_dispatcher
 
 from tryage.chat.fallback import (
-    FallbackHooks,
     FallbackSession,
     arun_steps,
     fallback_steps,
     run_steps,
 )
+from tryage.chat.hooks import FallbackHooks
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import (
     PeekedStream,

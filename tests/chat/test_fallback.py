@@ -13,12 +13,12 @@ from tryage.chat import ChatRouter, Conversation, Turn
 from tryage.chat.clients import ClientPool
 from tryage.chat.fallback import (
     ChatRequest,
-    FallbackHooks,
     FallbackSession,
     arun_steps,
     fallback_steps,
     run_steps,
 )
+from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import peek_stream, resume_stream
 from tryage.chat.time_limits import TimeLimits
 from tryage.errors import AllFailedError, AttemptTimeoutError, DeadlineExceededError

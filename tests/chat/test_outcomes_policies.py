@@ -8,11 +8,11 @@ from tryage.chat import ChatRouter, Conversation, Turn
 from tryage.chat.clients import ClientPool
 from tryage.chat.fallback import (
     ChatRequest,
-    FallbackHooks,
     FallbackSession,
     fallback_steps,
     run_steps,
 )
+from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import abandon_if_unread, peek_stream, resume_stream
 from tryage.chat.usage import TokenUsage
 from tryage.errors import InvalidAnswerError

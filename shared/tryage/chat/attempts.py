@@ -56,12 +56,15 @@ class Attempts:
     Args:
         plan: What is asked, in which order.
         library: The experts of the plan.
-        max_attempts: How many experts are asked; None means all.
+        max_attempts: How many experts may fail; None means all. An answer that is not kept is no
+            failure.
         health: Which models fail now.
         key_of: Returns the key of an expert's model in `health`; by default the expert's name.
         timer: How long the attempts may take; None is no limit.
 
-    `failures` holds `(name, error)` in order, and `cooling_down` the experts that were passed over.
+    `failures` holds `(name, error)` in order, `escalations` `(name, reason)` of the answers that
+    were not kept, and `cooling_down` the experts that were passed over. After an answer that was
+    not kept, only the other steps of the cascade are asked.
     """
 
     def __init__(  # noqa: PLR0913 - independent arguments with defaults
@@ -76,12 +79,14 @@ class Attempts:
     ) -> None:
         self.plan = plan
         self.failures: list[tuple[str, Exception]] = []
+        self.escalations: list[tuple[str, str]] = []
         self.cooling_down: list[str] = []
         self._library, self._max_attempts = library, max_attempts
         self._health = HealthRegistry() if health is None else health
         self._key_of = key_of
         self._timer = CallTimer(TimeLimits()) if timer is None else timer
         self._current: _Attempt | None = None
+        self._reported_failures = 0
 
     def __iter__(self) -> Iterator[str]:
         """Yield the name of the expert to ask next.
@@ -97,21 +102,31 @@ class Attempts:
 
     def names(self) -> Iterator[str]:
         """Yield the name of the expert to ask next; end if nobody is left, or no time."""
-        for name in islice(self._ordered_names(), self._max_attempts):
-            if self.failures:
-                if self._timer.has_expired:
-                    self.end()
-                    return
+        names = self._ordered_names()
+        while self._max_attempts is None or len(self.failures) < self._max_attempts:
+            failures = len(self.failures)
+            name = next(names, None)
+            if name is None:
+                return
+            if (self.failures or self.escalations) and self._timer.has_expired:
+                self.end()
+                return
+            if self.failures and failures > self._reported_failures:
                 _log_fallback(self.plan, *self.failures[-1], name)
+                self._reported_failures = failures
             yield name
 
     def _ordered_names(self) -> Iterator[str]:
         """Yield the available experts in the order of the plan, then those that cool down."""
         for name in self.plan.order():
+            if self.escalations and self.plan.step(name) is None:
+                return  # there is an answer already
             if self._begin(name, forced=False):
                 yield name
             else:
                 self.cooling_down.append(name)
+        if self.escalations:
+            return
         for name in sorted(self.cooling_down, key=self._seconds_until_due):
             self.cooling_down.remove(name)
             self._begin(name, forced=True)
@@ -130,12 +145,18 @@ class Attempts:
 
     def _is_last(self) -> bool:
         """Tell whether no other expert can be asked after the one that is asked next."""
-        asked = len(self.failures) + 1
+        if self.escalations:
+            return len(self.failures) + len(self.escalations) + 1 >= len(self.plan.steps)
         names = islice(self.plan.order(), self._max_attempts)
-        return asked >= sum(1 for _ in names)
+        return len(self.failures) + 1 >= sum(1 for _ in names)
 
     def _seconds_until_due(self, name: str) -> float:
         return self._health.seconds_until_due(self._key_of(name))
+
+    @property
+    def call_seconds_left(self) -> float | None:
+        """The seconds that the whole call has left, None without a deadline."""
+        return self._timer.call_seconds_left
 
     @property
     def seconds_left(self) -> float | None:
@@ -155,16 +176,25 @@ class Attempts:
         """Note that an expert failed; `client_called` is False if its client cannot be made.
 
         Raises:
-            Exception: the error itself, if no other expert could do better.
+            Exception: the error itself, if no other expert could do better, and there is no answer
+                of an earlier step.
         """
         self._note_health(name, error)
-        if client_called:
+        if client_called and not self.escalations:
             is_unverified = has_unverified_requirements(
                 self.plan.requirements, self._library, self._library.index(name)
             )
             if not should_fall_back(error, unverified=is_unverified):
                 raise error
         self.failures.append((name, error))
+
+    def add_escalation(self, name: str, reason: str) -> None:
+        """Note that the answer of an expert, which has succeeded, is not kept."""
+        self.escalations.append((name, reason))
+        _log.info(
+            "Decision %s: the answer of %s is not kept: %s.", self.plan.id, name, reason,
+            extra=_extra(self.plan),
+        )  # fmt: skip
 
     def late_failure(self, name: str) -> Callable[[Exception], None]:
         """Return what notes that a stream has failed after its beginning."""
@@ -197,6 +227,11 @@ class Attempts:
         failures = {name: describe_error(e) for name, e in self.failures if name != served_by}
         if failures:
             record["failed"] = failures
+        not_kept = [(name, reason) for name, reason in self.escalations if name != served_by]
+        if not_kept:
+            record["reason"] = "the answer of {} was not kept: {}".format(*not_kept[-1])
+        elif self.escalations:
+            record["reason"] = "no later step of the cascade has answered"
         if self.cooling_down:
             record["cooling_down"] = list(self.cooling_down)
             if self.plan.first in self.cooling_down:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,11 +11,12 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.savings import AnswerCosts
 from tryage.chat.usage import TokenUsage
 from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
+from tryage.core.policy_change import Verdict
 from tryage.errors import InvalidAnswerError
 from tryage.perception.wrappers import AlignedPerception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tryage.chat.plan import RoutingRecord
     from tryage.chat.savings import SavingsCounter
@@ -164,25 +166,62 @@ def _best_single(router: Router, allowed: BoolArray) -> str | None:
 # One call --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class StepCosts:
+    """What one step of a cascade cost, and what became of its answer.
+
+    `usage` are the tokens of the answer, `answer` what they cost in USD, and `others` what further
+    samples and the check of the answer cost; None where unknown.
+    """
+
+    usage: TokenUsage | None
+    answer: float | None
+    others: float | None
+    seconds: float
+    verdict: Verdict
+
+    @property
+    def billed(self) -> float | None:
+        """All that the step cost in USD."""
+        return total_cost([self.answer, self.others])
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return the step of an expert for a record."""
+        return {
+            "model": name,
+            "billed": self.billed,
+            "seconds": round(self.seconds, 3),
+            "kept": self.verdict.is_kept,
+            "reason": self.verdict.reason,
+        }
+
+
 class CallCosts:
-    """The costs of one call: of the attempts that have failed, and of the answer.
+    """The costs of one call: of the attempts that have failed, of the steps, and of the answer.
 
     Args:
         prices: The prices of the experts.
         counter: Adds up the costs of all calls.
         read_usage: Returns the tokens of an answer, None if they are unknown.
         on_settled: Is told the record and the tokens of an answer when its costs are in the record.
+        seconds: Returns how long the expert is asked that was asked last.
+        has_steps: Whether the call is a cascade, whose steps are in the record.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - independent parts with defaults
         self,
         prices: PoolPrices,
         counter: SavingsCounter,
         read_usage: Callable[[Any], TokenUsage | None],
         on_settled: Callable[[RoutingRecord, TokenUsage | None], object] | None = None,
+        *,
+        seconds: Callable[[], float] = float,
+        has_steps: bool = False,
     ) -> None:
         self._prices, self._counter, self._read_usage = prices, counter, read_usage
         self._on_settled = on_settled
+        self._seconds, self._has_steps = seconds, has_steps
+        self._steps: dict[str, StepCosts] = {}
         self._failed: dict[str, float | None] = {}
         self._unused: dict[str, Any] | None = None
         self._is_counted = False
@@ -211,6 +250,24 @@ class CallCosts:
             "is_estimate": is_estimate,
         }
 
+    def answer_cost(self, name: str, answer: object) -> float | None:
+        """Return what a whole answer of an expert cost."""
+        return self._prices.cost(name, self._read_usage(answer))
+
+    def add_step(
+        self, name: str, answer: object, others: Sequence[float | None], verdict: Verdict
+    ) -> None:
+        """Note what became of the answer of a step; `others` is what was billed beside it."""
+        # The tokens of a stream that is kept come with its end.
+        usage = None if verdict.is_kept else self._read_usage(answer)
+        cost, other_costs = self._prices.cost(name, usage), total_cost(others)
+        self._steps[name] = StepCosts(usage, cost, other_costs, self._seconds(), verdict)
+
+    def write_steps(self, record: RoutingRecord) -> None:
+        """Write into a record what the steps so far cost."""
+        if self._steps:
+            record[COST_KEY]["steps"] = [one.describe(name) for name, one in self._steps.items()]
+
     def settle(self, record: RoutingRecord, answer: object) -> None:
         """Write into the record what a whole answer cost, and count it."""
         self.settle_usage(record, self._read_usage(answer))
@@ -223,24 +280,45 @@ class CallCosts:
         if self._is_counted:
             return
         self._is_counted = True
-        costs = self._prices.compare(record["model"], usage)
+        name = record["model"]
+        earlier = self._steps.get(name)
+        if earlier is not None and not earlier.verdict.is_kept:  # no later step has answered
+            usage = earlier.usage
+        costs = self._prices.compare(name, usage)
         entry = record.setdefault(COST_KEY, {"expected": None})
-        self._failed.pop(record["model"], None)  # its refused answer is returned all the same
+        self._failed.pop(name, None)  # its refused answer is returned all the same
+        spent = [costs.billed, *self._failed.values()]
+        if self._has_steps:
+            self._steps[name] = self._last_step(earlier, usage, costs.billed)
+            spent = [*(one.billed for one in self._steps.values()), *self._failed.values()]
+            self.write_steps(record)
+        costs = costs._replace(billed=total_cost(spent))
         if self._failed:
-            costs = costs._replace(billed=_total([costs.billed, *self._failed.values()]))
             entry["failed"] = self._failed
         if self._unused is not None:
-            costs = costs._replace(billed=_total([costs.billed, self._unused["usd"]]))
+            costs = costs._replace(billed=total_cost([costs.billed, self._unused["usd"]]))
             entry["unused"] = self._unused
         entry["billed"], entry["best_single"], entry["dearest"] = costs
         self._counter.add(costs)
         if self._on_settled is not None:
             self._on_settled(record, usage)
 
+    def _last_step(
+        self, earlier: StepCosts | None, usage: TokenUsage | None, cost: float | None
+    ) -> StepCosts:
+        """Return the step whose answer is returned; `earlier` is what is known of it."""
+        if earlier is None:
+            return StepCosts(usage, cost, 0.0, self._seconds(), Verdict(True, "the last step"))
+        if earlier.verdict.is_kept:
+            return replace(earlier, usage=usage, answer=cost, seconds=self._seconds())
+        reason = f"{earlier.verdict.reason}; no later step has answered"
+        return replace(earlier, verdict=Verdict(True, reason, earlier.verdict.cost))
+
     def give_up(self) -> float | None:
         """Count what the attempts cost of a call without any answer, and return that in USD."""
-        usd = _total(list(self._failed.values()))
-        if self._failed and not self._is_counted:
+        steps = [one.billed for one in self._steps.values()]
+        usd = total_cost([*self._failed.values(), *steps])
+        if (self._failed or steps) and not self._is_counted:
             self._is_counted = True
             self._counter.add(AnswerCosts(usd, 0.0, 0.0), is_answer=False)
         return usd
@@ -252,7 +330,11 @@ def _took_too_long(error: Exception) -> bool:
     return any("Timeout" in name and "Connect" not in name for name in names)
 
 
-def _total(costs: list[float | None]) -> float | None:
+def total_cost(costs: Iterable[float | None]) -> float | None:
     """Return the sum, None if a part is unknown."""
-    known = [usd for usd in costs if usd is not None]
-    return sum(known) if len(known) == len(costs) else None
+    total = 0.0
+    for usd in costs:
+        if usd is None:
+            return None
+        total += usd
+    return total

@@ -13,17 +13,19 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tryage.chat.attempts import Attempts
+from tryage.chat.calls import Call, amake_call, make_call
+from tryage.chat.cascade import Cascade
 from tryage.chat.costs import CallCosts
-from tryage.chat.hedging import HedgedCall, arun_hedged, run_hedged
+from tryage.chat.hedging import HedgedCall
 from tryage.chat.hooks import FallbackHooks as FallbackHooks  # noqa: PLC0414, TC001 - its former place
 from tryage.chat.outcomes import SIGNALS, CallOutcome, Signal
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
 from tryage.chat.streams import PeekedStream
-from tryage.chat.time_limits import CallTimer, TimeLimits, arun_with_timeout, run_with_timeout
+from tryage.chat.time_limits import CallTimer, TimeLimits
 from tryage.errors import InvalidAnswerError
 from tryage.traffic.health import HealthRegistry, process_health
 
@@ -62,7 +64,7 @@ class ChatRequest:
 class FallbackSession(Generic[C]):
     """A router of conversations, the clients that answer, and what limits the attempts.
 
-    `max_attempts` is how many clients may be asked. `retry_on` names the answers that are refused:
+    `max_attempts` is how many clients may fail. `retry_on` names the answers that are refused:
     "empty", "length". `signals` are written into the log of traffic, and `judge` rates a share of
     the answers. `health_registry` knows which models fail now; by default all of the process share
     it. `savings_counter` adds up what the answers cost.
@@ -129,12 +131,18 @@ class FallbackSession(Generic[C]):
             self.chat_router, plan, self.signals, read_text=hooks.read_text, judge=ask
         )
 
-    def costs(self, hooks: FallbackHooks, outcome: CallOutcome | None = None) -> CallCosts:
+    def costs(
+        self,
+        hooks: FallbackHooks,
+        outcome: CallOutcome | None = None,
+        *,
+        has_steps: bool = False,
+    ) -> CallCosts:
         """Return the costs of a call, which is not answered yet; `outcome` is told them."""
-        on_settled = None if outcome is None else outcome.settle
-        return CallCosts(
-            self.chat_router.prices, self.savings_counter, hooks.read_usage, on_settled
-        )
+        costs = partial(CallCosts, self.chat_router.prices, self.savings_counter, hooks.read_usage)
+        if outcome is None:
+            return costs()
+        return costs(outcome.settle, seconds=lambda: outcome.seconds, has_steps=has_steps)
 
     def savings(self, *, reset: bool = False) -> Savings:
         """Return the totals of the answers so far; with `reset`, the next start from zero."""
@@ -152,30 +160,7 @@ class FallbackSession(Generic[C]):
         }
 
 
-class Step(NamedTuple):
-    """A call to make, and the seconds that it may take; None is no limit.
-
-    `hedge` is a second call that is made, too, if the first one is late.
-    """
-
-    call: Callable[[], Any]
-    seconds: float | None = None
-    hedge: HedgedCall | None = None
-
-    def run(self) -> Any:  # noqa: ANN401 - any framework's answer
-        """Make the call."""
-        if self.hedge is not None:
-            return run_hedged(self.call, self.hedge, self.seconds)
-        return run_with_timeout(self.call, self.seconds)
-
-    async def arun(self) -> Any:  # noqa: ANN401 - any framework's answer
-        """Make the call, which is awaited."""
-        if self.hedge is not None:
-            return await arun_hedged(self.call, self.hedge, self.seconds)
-        return await arun_with_timeout(self.call, self.seconds)
-
-
-FallbackSteps: TypeAlias = Generator[Step, Any, tuple[Any, RoutingRecord]]
+FallbackSteps: TypeAlias = Generator[Call, Any, tuple[Any, RoutingRecord]]
 """Yields steps to make, is sent their results, and returns the answer and its record."""
 
 
@@ -185,59 +170,111 @@ def fallback_steps(
     hooks: FallbackHooks,
     deadline: float | None = None,
 ) -> FallbackSteps:
-    """Yield what to call next; return the first answer that is not refused, and its record.
+    """Yield what to call next; return the first answer that is kept, and its record.
 
     The result of a call is sent in, and its exception is thrown in. `deadline` is that of this
-    call, in seconds. An answer that was refused is returned if it is usable and none is better.
+    call, in seconds. An answer that was refused, or that a cascade has not kept, is returned if it
+    is usable and none is better.
 
     Raises:
         AllFailedError: all experts failed.
         DeadlineExceededError: the deadline has passed.
         Exception: an error after which asking another expert does not help.
     """
-    attempts, outcome = session.attempts(plan, deadline), session.outcome(plan, hooks)
-    costs = session.costs(hooks, outcome)
-    try:
-        for name in attempts.names():
-            try:
-                client = yield Step(partial(hooks.get_client, name), attempts.seconds_left)
-            except Exception as error:
-                outcome.add_failure(name, error)
-                attempts.add_failure(name, error, client_called=False)
-                continue
-            record = attempts.record(name)
-            yield Step(partial(hooks.emit_event, record))
-            outcome.begin()
-            hedge = session.hedged_call(plan, attempts, hooks)
-            call = partial(hooks.call, client, record)
-            try:
-                answer = yield Step(call, attempts.seconds_left, hedge)
-                if hedge is not None:
-                    record = hedge.finish(record, plan, attempts, costs)
-                _check_answer(answer, hooks, session.retry_on)
-            except Exception as error:
-                served_by = record["model"]
-                session.chat_router.mark_failed(plan, served_by)
-                outcome.add_failure(served_by, error)
-                costs.add_failure(served_by, error)
-                attempts.add_failure(served_by, error)
-            else:
-                served_by = record["model"]
-                attempts.add_success(served_by)
-                session.chat_router.mark_served(plan, served_by)
-                late_failure = attempts.late_failure(served_by)
-                watched = _watch_stream(answer, session, late_failure, outcome)
-                return _settle(watched, record, costs, outcome), record
-        answer, record = attempts.refused_answer()
-        session.chat_router.mark_served(plan, record["model"])
-        return _settle(answer, record, costs, outcome), record
-    except BaseException as error:
-        spent = costs.give_up()
-        # A caller that does not wait may have to pay all the same.
-        outcome.fail(error, spent if isinstance(error, Exception) else None)
-        raise
-    finally:
-        attempts.end()
+    return (yield from _FallbackCall(session, plan, hooks, deadline).steps())
+
+
+class _FallbackCall:
+    """One call of a routed chat model, while it is answered."""
+
+    def __init__(
+        self,
+        session: FallbackSession[Any],
+        plan: RoutingPlan,
+        hooks: FallbackHooks,
+        deadline: float | None,
+    ) -> None:
+        self.session, self.plan, self.hooks = session, plan, hooks
+        self.attempts, self.outcome = session.attempts(plan, deadline), session.outcome(plan, hooks)
+        self.costs = session.costs(hooks, self.outcome, has_steps=bool(plan.steps))
+        self.cascade = Cascade(plan, hooks, self.attempts, self.costs)
+
+    def steps(self) -> FallbackSteps:
+        """Ask one expert after another."""
+        try:
+            for name in self.attempts.names():
+                served = yield from self._ask(name)
+                if served is not None:
+                    return served
+            return self._last_resort()
+        except BaseException as error:
+            spent = self.costs.give_up()
+            # A caller that does not wait may have to pay all the same.
+            self.outcome.fail(error, spent if isinstance(error, Exception) else None)
+            raise
+        finally:
+            self.attempts.end()
+
+    def _ask(self, name: str) -> Generator[Call, Any, tuple[Any, RoutingRecord] | None]:
+        """Ask one expert; return its answer and record, None if it fails or is not kept."""
+        try:
+            client = yield Call(partial(self.hooks.get_client, name), self.attempts.seconds_left)
+        except Exception as error:
+            self._fail(name, error, client_called=False)
+            return None
+        record = self.attempts.record(name)
+        self.costs.write_steps(record)
+        yield Call(partial(self.hooks.emit_event, record))
+        self.outcome.begin()
+        hedge = self.session.hedged_call(self.plan, self.attempts, self.hooks)
+        try:
+            answer, samples = yield from self.cascade.ask(client, record, hedge)
+            if hedge is not None:
+                record = hedge.finish(record, self.plan, self.attempts, self.costs)
+            name = record["model"]  # of the expert that has answered
+            answer = yield from self.cascade.read_enough(name, answer)
+            _check_answer(answer, self.hooks, self.session.retry_on)
+        except Exception as error:
+            self._fail(name, error)
+            return None
+        self.attempts.add_success(name)
+        if not (yield from self.cascade.keeps(name, answer, samples)):
+            return None
+        return self._serve(name, record, answer), record
+
+    def _fail(self, name: str, error: Exception, *, client_called: bool = True) -> None:
+        """Note that an expert has failed.
+
+        Raises:
+            Exception: the error itself, if no other expert could do better.
+        """
+        if client_called:
+            self.session.chat_router.mark_failed(self.plan, name)
+        self.outcome.add_failure(name, error)
+        if client_called:
+            self.costs.add_failure(name, error)
+        self.attempts.add_failure(name, error, client_called=client_called)
+
+    def _serve(self, name: str, record: RoutingRecord, answer: Any) -> Any:  # noqa: ANN401 - any framework's answer
+        """Return the answer that the caller gets."""
+        self.session.chat_router.mark_served(self.plan, name)
+        on_error = self.attempts.late_failure(name)
+        watched = _watch_stream(answer, self.session, on_error, self.outcome)
+        return _settle(watched, record, self.costs, self.outcome)
+
+    def _last_resort(self) -> tuple[Any, RoutingRecord]:
+        """Return an answer that was not kept or refused, and its record.
+
+        Raises:
+            Exception: there is none; the error says what has failed.
+        """
+        if self.cascade.earlier is None:
+            answer, record = self.attempts.refused_answer()
+        else:
+            name, answer = self.cascade.earlier
+            record = self.attempts.record(name)
+        self.session.chat_router.mark_served(self.plan, record["model"])
+        return _settle(answer, record, self.costs, self.outcome), record
 
 
 def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]) -> None:
@@ -298,7 +335,7 @@ def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = step.run()
+                    result = make_call(step)
                 except Exception as error:
                     step = steps.throw(error)
                 else:
@@ -314,7 +351,7 @@ async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = await step.arun()
+                    result = await amake_call(step)
                 except Exception as error:
                     step = steps.throw(error)
                 else:

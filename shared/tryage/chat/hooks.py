@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tryage.policies.evidence import AnswerEvidence
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from tryage.chat.plan import RoutingRecord
     from tryage.chat.usage import TokenUsage
+
+SAMPLE_KEY = "sample"
+"""Where the record of a call says which sample it is, whose answer is only evidence."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,9 @@ class FallbackHooks:
     `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
     `read_usage` returns the tokens of a whole answer, None if they are unknown; it also gets None,
     for an answer that was refused and is lost. `read_text` returns the text of a whole answer, None
-    if it has none. Where two experts were asked at the same time, `answered_by` is told whose
-    answer is read next.
+    if it has none. Where several calls were made at the same time, `answered_by` is told which
+    answer is read next, by the `call_key` of its record. `read_evidence` returns what a whole
+    answer, or the stream of which some is read, tells about itself.
     """
 
     get_client: Callable[[str], Any]
@@ -32,3 +38,9 @@ class FallbackHooks:
     read_usage: Callable[[Any], TokenUsage | None] = field(default=lambda _: None)
     read_text: Callable[[Any], str | None] = field(default=lambda _: None)
     answered_by: Callable[[str], None] = field(default=lambda _: None)
+    read_evidence: Callable[[Any], AnswerEvidence] = field(default=lambda _: AnswerEvidence())
+
+
+def call_key(record: RoutingRecord) -> str:
+    """Return what tells a call from others at the same time: its expert, or which sample it is."""
+    return str(record.get(SAMPLE_KEY, record["model"]))

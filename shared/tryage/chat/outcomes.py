@@ -95,6 +95,11 @@ class CallOutcome:
         """Whether somebody reads the text of the answer."""
         return self._judge is not None
 
+    @property
+    def seconds(self) -> float:
+        """How long ago the model was asked that was asked last."""
+        return self._clock() - self._started
+
     def begin(self) -> None:
         """Note that the next model is asked."""
         self._started = self._clock()

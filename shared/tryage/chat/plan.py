@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import Conversation
     from tryage.core.decision import Decision
-    from tryage.core.policy_change import CallPlan
+    from tryage.core.policy_change import CallPlan, CallStep
     from tryage.core.preferences import Preferences, Requirement
 
 T = TypeVar("T")
@@ -38,6 +38,8 @@ tokens that the provider reports, `best_single` and `dearest`, which two other m
 cost for the same tokens, and `failed`, what each failed attempt cost, if any may be billed.
 `unused` is what the other one of two calls at the same time cost, which `hedge` tells of: `model`,
 `usd`, and `is_estimate` if its tokens are unknown.
+`steps` are those of a cascade: the `model` that was asked, what its answer, further samples and the
+check cost (`billed`), its `seconds`, whether its answer was `kept`, and the `reason`.
 """
 
 COST_KEY = "cost"
@@ -146,14 +148,26 @@ class RoutingPlan:
             return self.reason_kind
         return "the largest context" if self.context is not None else _reason_of(self.decision)
 
+    @property
+    def steps(self) -> tuple[CallStep, ...]:
+        """The steps of a cascade, the first one is of `first`; none where one answer is enough."""
+        calls = self.calls
+        return () if calls is None or calls.answer is not None else calls.steps
+
+    def step(self, name: str) -> CallStep | None:
+        """Return the step of an expert, None if it has none."""
+        return next((step for step in self.steps if step.expert == name), None)
+
     def order(self) -> Iterator[str]:
         """Yield the experts in the order of asking: the first, then the ranking, best first.
 
-        An expert that the caller asks for by name is the only one.
+        The steps of a cascade come before the ranking. An expert that the caller asks for by name
+        is the only one.
         """
-        yield self.first
+        names = [self.first, *(step.expert for step in self.steps[1:])]
+        yield from names
         if self.reason_kind != "asked for":
-            yield from (name for name in self._ranked_names() if name != self.first)
+            yield from (name for name in self._ranked_names() if name not in names)
 
     def record(self, served_by: str | None = None) -> RoutingRecord:
         """Return the plan, short and JSON-safe, for a message or a trace; without the prompt."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import AsyncIterator
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from tryage.errors import AttemptTimeoutError
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
-        AsyncIterator,
+        Awaitable,
         Callable,
         Generator,
         Iterable,
@@ -46,7 +47,7 @@ class PeekedStream:
     with which the stream breaks off. `settle` is told the tokens of the answer, None if the stream
     ends without them, and `abandon` is called if it is not read to its end; only the first of these
     calls counts. `on_text` is told the text of the whole answer if it was read to its end;
-    `text_of` returns that of a chunk.
+    `text_of` returns that of a chunk. `is_complete` says that no chunk is left to come.
     """
 
     first_chunks: list[Any]
@@ -58,6 +59,7 @@ class PeekedStream:
     abandon: Callable[[], None] = _do_nothing
     on_text: Callable[[str | None], object] | None = None
     text_of: Callable[[Any], str | None] = str
+    is_complete: bool = False
 
     def noting_text(self, chunks: list[str]) -> Callable[[Any], None]:
         """Return what adds the text of a chunk to a list."""
@@ -102,6 +104,62 @@ async def apeek_stream(
         if has_content(chunk):
             return PeekedStream(first_chunks, iterator)
     return PeekedStream(first_chunks, iterator, has_content=False)
+
+
+# Reading on before anything is passed on ---------------------------------------------------------
+
+
+def read_on(
+    stream: PeekedStream, is_enough: Callable[[PeekedStream], bool] | None
+) -> PeekedStream | Awaitable[PeekedStream]:
+    """Return a stream of which all is read, or as much as is enough; an awaitable if it is async.
+
+    Whether it is enough is asked less and less often, after every fourth more of the chunks, since
+    each time all of them are read.
+    """
+    reader = _ChunkReader(stream, is_enough)
+    if isinstance(stream.remaining_chunks, AsyncIterator):
+        return reader.aread()
+    return reader.read()
+
+
+class _ChunkReader:
+    """Reads the chunks of a stream until it is enough."""
+
+    def __init__(
+        self, stream: PeekedStream, is_enough: Callable[[PeekedStream], bool] | None
+    ) -> None:
+        self._stream, self._is_enough = stream, is_enough
+        self._chunks, self._due = list(stream.first_chunks), 1
+
+    def read(self) -> PeekedStream:
+        if not self._has_enough():
+            for chunk in self._stream.remaining_chunks:
+                self._chunks.append(chunk)
+                if self._has_enough():
+                    break
+            else:
+                return self._so_far(is_complete=True)
+        return self._so_far()
+
+    async def aread(self) -> PeekedStream:
+        if not self._has_enough():
+            async for chunk in self._stream.remaining_chunks:
+                self._chunks.append(chunk)
+                if self._has_enough():
+                    break
+            else:
+                return self._so_far(is_complete=True)
+        return self._so_far()
+
+    def _has_enough(self) -> bool:
+        if self._is_enough is None or len(self._chunks) < self._due:
+            return False
+        self._due = max(len(self._chunks) + 1, len(self._chunks) * 5 // 4)
+        return self._is_enough(self._so_far())
+
+    def _so_far(self, *, is_complete: bool = False) -> PeekedStream:
+        return replace(self._stream, first_chunks=self._chunks, is_complete=is_complete)
 
 
 def resume_stream(

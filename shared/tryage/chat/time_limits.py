@@ -95,6 +95,11 @@ class CallTimer:
         """Whether the deadline has passed."""
         return self._ends_at is not None and self._clock() >= self._ends_at - _CLOCK_TOLERANCE
 
+    @property
+    def call_seconds_left(self) -> float | None:
+        """The seconds until the deadline, None without one."""
+        return None if self._ends_at is None else max(self._ends_at - self._clock(), 0.0)
+
     def attempt_limit(self, *, is_last: bool) -> AttemptLimit | None:
         """Return the limit of an attempt that begins now, None if there is none."""
         now, own = self._clock(), self._limits.attempt_timeout

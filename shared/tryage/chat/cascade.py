@@ -1,0 +1,179 @@
+"""A cascade of experts: the answer of a step is kept, or the next expert is asked."""
+
+# ruff: noqa: BLE001 - clients and checks raise anything.
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from tryage.chat.calls import Call
+from tryage.chat.hooks import SAMPLE_KEY
+from tryage.chat.streams import PeekedStream, read_on
+from tryage.core.policy_change import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from tryage.chat.attempts import Attempts
+    from tryage.chat.costs import CallCosts
+    from tryage.chat.hedging import HedgedCall
+    from tryage.chat.hooks import FallbackHooks
+    from tryage.chat.plan import RoutingPlan, RoutingRecord
+    from tryage.core.policy_change import CallStep
+    from tryage.policies.evidence import AnswerEvidence
+
+T = TypeVar("T")
+
+Calls: TypeAlias = "Generator[Call, Any, T]"
+"""Yields calls to make, and is sent their results."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sample(NamedTuple):
+    """The call of an expert that is asked beside another one, or what came of it.
+
+    `key` tells the calls of an expert apart.
+    """
+
+    expert: str
+    key: str
+    result: Any
+
+
+@dataclass
+class Cascade:
+    """The steps of one call, while it is answered.
+
+    `earlier` is the last answer that was not kept, with its expert: it is returned if no later step
+    answers.
+    """
+
+    plan: RoutingPlan
+    hooks: FallbackHooks
+    attempts: Attempts
+    costs: CallCosts
+    earlier: tuple[str, Any] | None = None
+
+    def ask(
+        self,
+        client: object,
+        record: RoutingRecord,
+        hedge: HedgedCall | None,
+    ) -> Calls[tuple[Any, list[Sample]]]:
+        """Call an expert and, at the same time, those whose answers are evidence about its own.
+
+        A call with samples is not hedged: they are asked already.
+        """
+        call = partial(self.hooks.call, client, record)
+        beside = yield from self._sample_calls(record["model"], client)
+        limit = self.attempts.seconds_left
+        if not beside:
+            return (yield Call(call, limit, hedge)), []
+        calls = tuple(sample.result for sample in beside)
+        answer, *results = yield Call(call, limit, beside=calls)
+        if isinstance(answer, BaseException):
+            raise answer
+        pairs = zip(beside, results, strict=True)
+        return answer, [sample._replace(result=result) for sample, result in pairs]
+
+    def read_enough(self, name: str, answer: object) -> Calls[Any]:
+        """Return a stream of which so much is read that one can decide about it.
+
+        Another answer, and the stream of an expert whose answer nothing checks, stay as they are.
+        """
+        step = self.plan.step(name)
+        if step is None or step.verify is None:
+            return answer
+        is_certain = step.is_certain
+        if is_certain is None:
+            return (yield from self._read_on(answer, None))
+        return (yield from self._read_on(answer, lambda stream: is_certain(self._evidence(stream))))
+
+    def keeps(self, name: str, answer: object, samples: Sequence[Sample]) -> Calls[bool]:
+        """Decide about the answer of an expert, and note what that cost."""
+        step = self.plan.step(name)
+        if step is None or step.verify is None:
+            return True
+        evidence, spent = yield from self._read_samples(samples)
+        self.hooks.answered_by(name)
+        whole = replace(self._evidence(answer), samples=tuple(evidence))
+        verdict = yield from self._verify(step, whole)
+        self.costs.add_step(name, answer, [*spent, verdict.cost], verdict)
+        if not verdict.is_kept:
+            self.earlier = name, answer
+            self.attempts.add_escalation(name, verdict.reason)
+        return verdict.is_kept
+
+    # Samples -------------------------------------------------------------------------------
+
+    def _sample_calls(self, name: str, own_client: object) -> Calls[list[Sample]]:
+        """Return the calls beside that of an expert; one whose client cannot be made has none."""
+        step, calls = self.plan.step(name), list[Sample]()
+        for i, expert in enumerate(() if step is None or step.verify is None else step.samples, 1):
+            client = own_client
+            if expert != name:
+                try:
+                    client = yield Call(partial(self.hooks.get_client, expert))
+                except Exception as error:
+                    self._warn(f"a sample of {expert} is no evidence", error)
+                    continue
+            key = f"{expert}, sample {i}"
+            reason = f"a sample beside the answer of {name}"
+            record = {**self.plan.record(expert), "reason": reason, SAMPLE_KEY: key}
+            calls.append(Sample(expert, key, partial(self.hooks.call, client, record)))
+        return calls
+
+    def _read_samples(
+        self, samples: Sequence[Sample]
+    ) -> Calls[tuple[list[AnswerEvidence], list[float | None]]]:
+        """Return what samples tell, and what they cost; one that has failed tells nothing."""
+        evidence, spent = list[Any](), list[float | None]()
+        for sample in samples:
+            if isinstance(sample.result, BaseException):
+                self._warn(f"a sample of {sample.expert} is no evidence", sample.result)
+                continue
+            answer = yield from self._read_on(sample.result, None)
+            self.hooks.answered_by(sample.key)
+            spent.append(self.costs.answer_cost(sample.expert, answer))
+            evidence.append(self._evidence(answer))
+        return evidence, spent
+
+    # Reading and checking answers ----------------------------------------------------------
+
+    def _read_on(
+        self, answer: object, is_enough: Callable[[PeekedStream], bool] | None
+    ) -> Calls[Any]:
+        """Return a stream of which enough is read; another answer stays as it is."""
+        if not isinstance(answer, PeekedStream):
+            return answer
+        return (yield Call(partial(read_on, answer, is_enough), self.attempts.seconds_left))
+
+    def _verify(self, step: CallStep, evidence: AnswerEvidence) -> Calls[Verdict]:
+        """Decide about an answer; where that fails, the answer is not kept."""
+        verify = partial(step.verify or _keep, evidence)
+        try:
+            verdict: Verdict = yield Call(verify, self.attempts.call_seconds_left, blocking=True)
+        except Exception as error:
+            self._warn(f"the answer of {step.expert} is not kept, as it cannot be checked", error)
+            return Verdict(False, f"its check failed with {type(error).__name__}", None)
+        return verdict
+
+    def _evidence(self, answer: object) -> AnswerEvidence:
+        conversation = self.plan.conversation
+        question = None if conversation is None else conversation.request
+        return replace(self.hooks.read_evidence(answer), question=question)
+
+    def _warn(self, what: str, error: BaseException) -> None:
+        """Log an error without its message, which may quote the prompt."""
+        _log.warning(
+            "Decision %s: %s (%s).", self.plan.id, what, type(error).__name__,
+            extra={"decision_id": self.plan.id},
+        )  # fmt: skip
+
+
+def _keep(_: AnswerEvidence) -> Verdict:
+    return Verdict(True, "nothing checks it")
