@@ -166,3 +166,11 @@ def test_calibration_without_a_common_prompt_is_an_error() -> None:
     router = Router(FixedPerception({"a": 0.1, "b": 0.2}), preferences=Preferences(only=["a"]))
     with pytest.raises(InputError, match="None of the 2 prompts"):
         Threshold.calibrate(router, ["x", "y"], strong="a", weak="b")
+
+
+def test_requests_that_are_decided_at_once_are_made_up_for() -> None:
+    policy = Threshold.calibrate(make_router(), prompts_of(500), 0.3, strong="large", weak="small")
+    router = make_router(policy)
+    own = [Preferences(max_parameters=100 + i) for i in range(50)]  # each a group of its own
+    names = [name for _ in range(40) for name in chosen(router.route_batch(["0.5"] * 50, own))]
+    assert names.count("large") / 2000 == pytest.approx(0.3, abs=0.04)

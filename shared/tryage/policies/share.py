@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SHARE_ERROR = 0.02
 """How far the share over a window is from its target at most, whatever the scores are."""
 
+MAX_DEBT = 0.1
+"""How many calls too many or too few are made up for later, as a share of the window."""
+
 MIN_WINDOW = 200  # requests; in 100 no step keeps the error
 
 
@@ -27,8 +30,10 @@ class ShareTracker:
     ranks. Each request moves the threshold: up by `step * (1 - share)` if it is above, else down by
     `step * share`. In any `window` requests in a row the share is wrong by two points at most, in
     any order of any scores: the number of those above, less its target, is the way of the threshold
-    divided by `step = 1 / (0.02 window - 2)`, and the threshold stays in `[-step, 1 + step]`. This
-    is the quantile tracker of Angelopoulos, Candès and Tibshirani (2023, "Conformal PID Control for
+    divided by `step = 1 / (0.02 window - 2)`, and the threshold stays in `[-step, 1 + step]` while
+    each request is decided after the update of the one before. Where several are decided at once,
+    the share is wrong by their number more, and later requests make up for it. This is the quantile
+    tracker of Angelopoulos, Candès and Tibshirani (2023, "Conformal PID Control for
     Time Series Prediction", proposition 1) on ranks. Several threads may use it.
 
     Args:
@@ -74,9 +79,11 @@ class ShareTracker:
     def update(self, score: float | None, is_above: bool) -> None:
         """Take note of a request; `score` is None if it had none, but counts for the share."""
         with self._lock:
-            level = self.level + self.step * (is_above - self.share)
-            # A long time in which something else decides must not be made up for as long.
-            self.level = min(max(level, -self.step), 1 + self.step)
+            self.level += self.step * (is_above - self.share)
+            # Many requests that are decided at once may go too far, and all that is made up for. A
+            # long time in which something else decides is not.
+            limit = max(MAX_DEBT * self.window, 1) * self.step
+            self.level = min(max(self.level, -limit), 1 + limit)
             if score is not None:
                 self._remember(float(score))
 
