@@ -77,6 +77,11 @@ def test_an_unknown_price_is_a_dear_one() -> None:
     assert router.route("a prompt").expert.name == "small"
 
 
+def test_without_any_price_the_best_expert_answers() -> None:
+    router = Router(FixedPerception({"small": 0.2, "large": 0.1}), policy=QualityGap(0.5))
+    assert router.route("a prompt").expert.name == "large"
+
+
 def test_a_probability_asks_more_of_experts_that_little_is_known_about() -> None:
     losses, std = np.array([[0.1, 0.2, 0.2, 0.2]]), np.array([[0.03, 0.04, 0.3, np.nan]])
     # The small one is worse by 0.1 +- 0.05, the third one by 0.1 +- 0.3.

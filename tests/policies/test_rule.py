@@ -36,6 +36,7 @@ def allowed(rule: Rule) -> list[str]:
         (Rule(only={"capabilities": "tools", "provider": "other"}), ["large"]),
         (Rule(only={"region": "eu"}), ["unknown"]),
         (Rule(ban={"provider": "nobody"}), ["small", "large", "unknown"]),
+        (Rule(only={"license": ["mit", "none"]}), ["small"]),
         (Rule(require={"licenses": ["llama3"]}), ["large"]),
         (Rule(require=Preferences(ban=["small"])), ["large", "unknown"]),
     ],

@@ -59,6 +59,17 @@ def test_a_preview_is_what_updates_do_and_changes_nothing() -> None:
     assert preview == follow(tracker, RANDOM[500:1500].tolist()).tolist()
 
 
+def test_equal_scores_have_the_rank_in_their_middle() -> None:
+    tracker = ShareTracker(0.3, [1, 1, 2])
+    assert [tracker.rank(score) for score in (0, 1, 1.5, 2, 3)] == [
+        1 / 8,
+        3 / 8,
+        5 / 8,
+        6 / 8,
+        7 / 8,
+    ]
+
+
 def test_the_threshold_is_the_quantile_of_the_scores() -> None:
     tracker = ShareTracker(0.25, range(1000))
     assert tracker.threshold == 750

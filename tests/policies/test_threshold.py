@@ -64,7 +64,10 @@ def test_where_one_side_meets_the_requirements_it_answers() -> None:
     router = make_router(Threshold("large", "small", threshold=0.1))
     decision = router.route("0.3", Preferences(max_parameters=5))
     assert decision.expert.name == "small"
-    assert "only" in decision.changes[0].reason
+    assert decision.changes[0].reason == "only the weak side meets the requirements"
+    decision = router.route("-0.3", Preferences(ban=["small"]))
+    assert decision.expert.name == "large"
+    assert decision.changes[0].reason == "only the strong side meets the requirements"
 
 
 def test_where_no_side_meets_the_requirements_the_choice_stays() -> None:
