@@ -18,6 +18,7 @@ from tryage.cli import (
     report,
     route,
     score,
+    simulate,
     traffic,
     train,
 )
@@ -96,6 +97,7 @@ for command in (
     score.score,
     train.train,
     train.evaluate,
+    simulate.simulate,
     cotrain.cotrain,
     report.report,
     experts.experts,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
     from tryage.perception.hidden_state import HiddenStateEncoder
     from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 STDIN = "-"
 
@@ -297,6 +298,19 @@ def _parse_requirement(text: str) -> Requirement:
             f"The nearest valid form is {closest_form(text)!r}."
         )
     return item.requirement
+
+
+def read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
+    """Read a Q-table; with `merge_names`, names that differ in case alone are one expert.
+
+    Raises:
+        QTableError: the file or a column is missing or wrong.
+        MissingExtraError: pyarrow is not installed.
+    """
+    from tryage.scoring.qtable import QTable
+
+    table = QTable.read(path, score_scale=score_scale, loss=loss)
+    return table.merge_experts() if merge_names else table
 
 
 def load_router(path: str | None, *, prompt_flags: bool = False, strict: bool = False) -> Router:

@@ -24,6 +24,7 @@ from tryage.cli.options import (
     ScoreScale,
     Seed,
     read_jsonl,
+    read_table,
     resolve_encoder,
 )
 from tryage.cli.outputs import check_output_folder, write_json
@@ -95,7 +96,7 @@ def train(
     from tryage.learning.training.trainer import FitConfig, check_table
 
     _check_encoders(encoder_path, second_encoder, finetune, layers, pooling)
-    table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
+    table = read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
     pretrained = _pretrained(encoder_path or finetune, second_encoder, from_scratch=from_scratch)
@@ -177,13 +178,6 @@ def _pretrained(
 
     has_other_encoder = encoder_path is not None or second_encoder is not None
     return None if from_scratch or has_other_encoder else Router.from_pretrained()
-
-
-def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
-    from tryage.scoring.qtable import QTable
-
-    table = QTable.read(path, score_scale=score_scale, loss=loss)
-    return table.merge_experts() if merge_names else table
 
 
 def _scored_experts(qtable: Path) -> Path | None:
@@ -351,7 +345,7 @@ def evaluate(
         make_routing_method,
     )
 
-    table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
+    table = read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
     pretrained = _pretrained(encoder_path, None, from_scratch=from_scratch)
     encoder = CachingEncoder(resolve_encoder(encoder_path, layers, pooling))

@@ -238,7 +238,7 @@ def plot_front(
     ]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
-    figure, axes = _new_axes(8.2, 5.0)
+    figure, axes = new_axes(8.2, 5.0)
     for i, (name, cost) in enumerate(fronts):
         line_width = 2.8 if name == evaluation.router else 1.5
         label = "one expert, or two mixed" if name == BEST_SINGLE else name
@@ -258,7 +258,7 @@ def plot_front(
     axes.scatter(expert_costs, expert_scores, color=OTHERS_COLOR,
                  edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
     axes.set_ylim(low, high)
-    _format_dollars(axes)
+    format_dollars(axes)
     axes.set_xlabel("cost, USD per 1,000 requests")
     axes.set_ylabel("mean score")
     _set_title(axes, evaluation, "what a request costs and what it scores")
@@ -285,7 +285,7 @@ def plot_calibration(
         raise InputError(
             f"none of {list(method_names)} forecasts a score; give methods that were run"
         )
-    figure, axes = _new_axes(5.6, 5.4)
+    figure, axes = new_axes(5.6, 5.4)
     axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1, linestyle=":", label="perfect")
     for i, result in enumerate(results):
         _reliability_diagram(axes, result, i)
@@ -317,7 +317,7 @@ def plot_shares(
     shares = evaluation[method_name].shares
     categories = list(shares)[:_MAX_CATEGORIES]
     named_experts = _most_chosen([shares[category] for category in categories])
-    figure, axes = _new_axes(9.0, 1.9 + 0.3 * len(categories))
+    figure, axes = new_axes(9.0, 1.9 + 0.3 * len(categories))
     bar_starts = np.zeros(len(categories))
     for i, expert in enumerate(named_experts):
         bar_widths = np.array([shares[category].get(expert, 0.0) for category in categories])
@@ -348,7 +348,7 @@ def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
     return sorted(totals, key=lambda expert: -totals[expert])[:_MAX_NAMED_EXPERTS]
 
 
-def _format_dollars(axes: Axes) -> None:
+def format_dollars(axes: Axes) -> None:
     """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -425,7 +425,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Make a figure with one plain panel."""
     figure = new_figure(width, height)
     axes = figure.add_subplot()
