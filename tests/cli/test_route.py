@@ -35,6 +35,21 @@ def test_a_weight_changes_the_choice_and_is_printed(tryage, saved):
     assert " + size 2.500" in moved
 
 
+def test_rules_of_a_file_hold_and_the_explanation_names_them(tryage, saved, tmp_path):
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nname = "no giants"\nmax_tokens = 5\nban = "chat-70b"\n', "utf-8")
+    done = tryage("route", "--router", saved, "--rules", rules, "law oslo", "law oslo " * 9)
+    first, second = done.stdout.splitlines()
+    assert not first.startswith("chat-70b")
+    assert second.startswith("chat-70b")
+    explained = tryage("explain", "--router", saved, "--rules", rules, "law oslo").stdout
+    assert "no giants: not chat-70b" in explained
+    rules.write_text("[[rules]]\nbann = 3\n", "utf-8")
+    failed = tryage("route", "--router", saved, "--rules", rules, "law oslo")
+    assert failed.exit_code == 2
+    assert "rule 1 (line 1): 'bann' is no word of a rule" in failed.stderr
+
+
 def test_flags_in_the_prompt_count_only_with_the_option(tryage, saved):
     prompt = "law oslo [Flag: size<3B]"
     assert tryage("route", "--router", saved, prompt).stdout.startswith("chat-70b")

@@ -146,3 +146,17 @@ def test_a_rule_reads_tags_and_keys_of_the_config(policy_chat):
     for config in ({"configurable": {"thread_id": 7}}, {"tags": ["big"]}):
         assert record_of(chat.invoke("small question", config))["model"] == "big"
     assert record_of(chat.invoke("small question"))["model"] == "small"
+
+
+def test_a_rule_reads_the_names_of_an_agents_tools(router):
+    def search(query: str) -> str:
+        """Search."""
+        return query
+
+    models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
+    rules = Rules([Rule(tool="search", ban="small")])
+    middleware = TryageMiddleware(models, router, policy=rules)
+    for tools, model in (([search], "big"), ([], "small")):
+        agent = create_agent(models["small"], tools, middleware=[middleware])
+        state = agent.invoke({"messages": [("user", "small question")]})
+        assert state["tryage"]["served_by"] == model

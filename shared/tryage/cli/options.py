@@ -185,6 +185,13 @@ JsonFile: TypeAlias = Annotated[
     ),
 ]
 
+RulesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules", metavar="FILE", help="A TOML file with [[rules]] that pin and ban experts."
+    ),
+]
+
 Strict: TypeAlias = Annotated[
     bool,
     typer.Option(

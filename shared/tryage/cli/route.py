@@ -17,6 +17,7 @@ from tryage.cli.options import (
     Prompts,
     Requirements,
     RouterPath,
+    RulesFile,
     Strict,
     Tolerance,
     Weights,
@@ -50,6 +51,7 @@ def route(
     router: RouterPath = None,
     flags: Flags = False,
     strict: Strict = False,
+    rules: RulesFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Choose an expert for every prompt.
@@ -64,7 +66,7 @@ def route(
         tolerance=tolerance,
         preset=preset,
     )
-    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict)
+    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict, rules=rules)
     if as_json:
         for decision in decisions:
             typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
@@ -87,6 +89,7 @@ def explain(
     router: RouterPath = None,
     flags: Flags = False,
     strict: Strict = False,
+    rules: RulesFile = None,
     top: Annotated[int, typer.Option(min=1, help="The number of experts to show.")] = 3,
 ) -> None:
     """Explain why an expert is chosen.
@@ -102,7 +105,7 @@ def explain(
         tolerance=tolerance,
         preset=preset,
     )
-    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict)
+    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict, rules=rules)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
             echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
@@ -158,10 +161,20 @@ def pareto(
 
 
 def _decide(
-    prompts: list[str], preferences: Preferences, router: str | None, *, flags: bool, strict: bool
+    prompts: list[str],
+    preferences: Preferences,
+    router: str | None,
+    *,
+    flags: bool,
+    strict: bool,
+    rules: Path | None,
 ) -> list[Decision]:
+    from tryage.policies.rules import Rules
+
     texts = read_prompts(prompts)
     loaded_router = load_router(router, prompt_flags=flags, strict=strict)
+    if rules is not None:
+        loaded_router = loaded_router.with_policy(Rules.from_file(rules))
     return loaded_router.route_batch(texts, preferences)
 
 
