@@ -37,6 +37,7 @@ SETS = tuple(name for name in PRICED_SETS if name != "zoonk_tasks")  # too few c
 SHARES = (0.1, 0.3, 0.5)
 SHARE = 0.3  # of the table about quality
 WINDOW = 1000
+WINDOWS = (500, 1000, 2000, 5000)
 
 _MIN_COVERAGE = 0.9  # of the prompts an expert must be measured on, unless only few are
 
@@ -127,10 +128,14 @@ class Run:
 
 
 def run_stream(
-    gains: Float64Array, real_gains: Float64Array, calibration: Float64Array, share: float
+    gains: Float64Array,
+    real_gains: Float64Array,
+    calibration: Float64Array,
+    share: float,
+    window: int = WINDOW,
 ) -> Run:
     """Route a stream by a threshold that follows it, and by one that is fixed at the beginning."""
-    follows = np.array(ShareTracker(share, calibration, WINDOW).preview(gains.tolist()))
+    follows = np.array(ShareTracker(share, calibration, window).preview(gains.tolist()))
     is_above = gains > np.quantile(calibration, 1 - share)
     best = np.zeros(len(gains), np.bool_)
     best[np.argsort(-gains, kind="stable")[: round(share * len(gains))]] = True
@@ -219,6 +224,25 @@ def print_quality(runs: Mapping[tuple[str, int, float], Mapping[str, Run]]) -> N
         print(f"| {name} | {' | '.join(cells)} |")
 
 
+def print_windows(pairs: Sequence[Mapping[str, Pair]]) -> None:
+    """Print the error of the share and the gap recovered by category, for several windows."""
+    print(f"| set | {' | '.join(f'{window:,}' for window in WINDOWS)} | fixed |")
+    print("|---" * (len(WINDOWS) + 2) + "|")
+    for name in SETS:
+        cells = []
+        for window in WINDOWS:
+            runs = []
+            for seed, one in enumerate(pairs):
+                first, second = halves(one[name].groups, seed)
+                rows = orders(one[name], second)["by category"]
+                stream = one[name].gains[rows], one[name].real_gains[rows]
+                runs.append(run_stream(*stream, one[name].gains[first], SHARE, window))
+            error = max(run.tracker_error for run in runs)
+            cells.append(f"{np.mean([run.tracker for run in runs]):.0f} ({error:.1f})")
+        cells.append(f"{np.mean([run.fixed for run in runs]):.0f}")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -236,6 +260,8 @@ def main() -> None:
     print_shares(runs)
     print(f"\nGap recovered with {SHARE:.0%} strong calls, percent: kept / fixed / hindsight:\n")
     print_quality(runs)
+    print("\nGap recovered by category, percent (error of the share, points), by the window:\n")
+    print_windows(pairs)
 
 
 if __name__ == "__main__":

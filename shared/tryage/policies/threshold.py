@@ -46,8 +46,8 @@ class Threshold(Policy):
         weak: The same for the other side.
         share: The share of calls that the strong side gets, in [0, 1].
         threshold: A fixed gain above which the strong side is called, in place of a share.
-        window: Calls over which the share is kept. In a longer one more of a hard hour can go to
-            the strong side, and less of an easy one.
+        window: Calls over which the share is kept. With a longer one, more hard prompts in a row
+            can go to the strong side.
 
     Raises:
         InputError: both or none of `share` and `threshold`, a value out of range, no name, or a
