@@ -58,7 +58,7 @@ def test_a_rule_says_what_it_does() -> None:
         ({"tag": "x"}, "give it only="),
         ({"only": "a", "name": 3}, "name must hold"),
         ({"only": "a", "when": "x"}, "when is 'x'; expected a function"),
-        ({"only": 3}, "only must be a list"),
+        ({"only": 3}, "only must hold"),
         ({"ban": [None]}, "ban must hold"),
         ({"ban": {}}, "expected names, or fields"),
         ({"ban": {"parameters": 7e9}}, "expected a limit"),

@@ -101,6 +101,8 @@ def test_an_unknown_name_is_an_error_but_not_for_a_subset_of_the_experts() -> No
         make_router(Rule(ban="larg"))
     with pytest.raises(InputError, match="mine: only is license gpl, and none of the 3 experts"):
         make_router(Rule(name="mine", only={"license": "gpl"}))
+    with pytest.raises(InputError, match=r"rule 1: ban has 'licence', .* Did you mean license"):
+        make_router(Rule(ban={"licence": "mit"}))
     router = make_router(Rule(ban="large")).subset(["medium", "small"])
     assert router.route("a prompt").expert.name == "medium"
 

@@ -165,6 +165,18 @@ def test_an_unknown_side_is_an_error() -> None:
         make_router(Threshold("missing", "small", share=0.3))
 
 
+def test_one_expert_by_two_names_is_on_both_sides() -> None:
+    router = Router(FixedPerception({"a": 0.1, "b": 0.2}), [Expert("a", aliases=["x"]), "b"])
+    with pytest.raises(InputError, match="both sides"):
+        router.with_policy(Threshold("a", "x", share=0.3))
+
+
+def test_the_order_of_many_calibration_prompts_does_not_matter() -> None:
+    router, prompts = make_router(), sorted(prompts_of(5000), key=float)
+    policy = Threshold.calibrate(router, prompts, 0.3, strong="large", weak="small")
+    assert policy.threshold == pytest.approx(0.2, abs=0.04)
+
+
 def test_calibration_without_a_common_prompt_is_an_error() -> None:
     router = Router(FixedPerception({"a": 0.1, "b": 0.2}), preferences=Preferences(only=["a"]))
     with pytest.raises(InputError, match="None of the 2 prompts"):

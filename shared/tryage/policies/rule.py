@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.core.expert import FIELDS, Expert
@@ -14,6 +15,7 @@ from tryage.policies import rule_conditions
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Iterable
 
     from tryage.core.library import Library
     from tryage.core.request import RoutingRequest
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Experts: TypeAlias = str | Sequence[str] | Mapping[str, Any]
 """One expert, several, or what they have: {"license": "mit"}, a field or a key of the metadata."""
+
+_PREFERENCE_WORDS = tuple(signature(Preferences).parameters)
 
 _CONDITIONS: Mapping[str, Callable[[Any], Condition]] = {
     "pattern": rule_conditions.pattern_condition,
@@ -122,26 +126,15 @@ class Rule:
         Raises:
             InputError: they are no requirements, or there is more in them than requirements.
         """
-        required = self.require
-        if isinstance(required, Mapping):
-            known = [one for one in Preferences.__init__.__annotations__ if one != "return"]
-            for word in required:
-                if word not in known:
-                    near = did_you_mean(str(word), known)
-                    raise InputError(f"require has {preview(word)}, no word of Preferences.{near}")
-            required = Preferences(**required)
-        if not isinstance(required, Preferences | None):
-            raise InputError(
-                f"require is {preview(required)}; expected Preferences, or its keywords as a table."
-            )
-        if required is None:
+        if self.require is None:
             return ()
-        if required != Preferences(requirements=required.requirements):
+        preferences = _read_require(self.require)
+        if preferences != Preferences(requirements=preferences.requirements):
             raise InputError(
                 "require holds more than requirements; weights and values belong into the "
                 "preferences of the router or of a call."
             )
-        return required.requirements
+        return preferences.requirements
 
     def requirements(self, library: Library) -> tuple[Requirement, ...]:
         """Return what the rule requires of the experts of a library where it applies."""
@@ -153,21 +146,18 @@ class Rule:
         return tuple(found)
 
     def check_names(self, library: Library) -> None:
-        """Raise unless a library has all experts that are named, and one that is allowed.
+        """Raise unless a library has all that is named, and an expert that is allowed.
 
         Raises:
-            InputError: an unknown name, or `only` describes none of the experts.
+            InputError: an unknown name of an expert or of a key of the metadata, or `only`
+                describes none of the experts.
         """
         for side in ("only", "ban"):
             experts = getattr(self, side)
-            if experts is None or isinstance(experts, Mapping):
-                continue
-            for name in _as_words(experts):
-                if name not in library:
-                    raise InputError(
-                        f"{side} has {preview(name)}, and the router has no such expert."
-                        f"{did_you_mean(name, library.names)}"
-                    )
+            if isinstance(experts, Mapping):
+                _check_fields(side, experts, library)
+            elif experts is not None:
+                _check_known(side, _as_list(experts), library)
         if isinstance(self.only, Mapping) and not _select(self.only, library):
             raise InputError(
                 f"only is {_describe_experts(self.only)}, and none of the {len(library)} experts "
@@ -175,22 +165,33 @@ class Rule:
             )
 
     def describe(self) -> str:
-        """Return what the rule does: "only a, b; not license=mit"."""
+        """Return what the rule does: "only a, b; not license mit"."""
         parts = [] if self.only is None else [f"only {_describe_experts(self.only)}"]
         parts += [] if self.ban is None else [f"not {_describe_experts(self.ban)}"]
         return "; ".join([*parts, *(one.describe() for one in self.required())])
 
 
-def _check_experts(side: str, experts: object) -> None:
-    """Raise unless experts are named, or described by fields and values.
+def _read_require(require: object) -> Preferences:
+    """Return preferences that are given as such, or by their keywords; else raise `InputError`."""
+    if isinstance(require, Preferences):
+        return require
+    if not isinstance(require, Mapping):
+        raise InputError(
+            f"require is {preview(require)}; expected Preferences, or its keywords as a table."
+        )
+    for word in require:
+        if word not in _PREFERENCE_WORDS:
+            near = did_you_mean(str(word), _PREFERENCE_WORDS)
+            raise InputError(f"require has {preview(word)}, no word of Preferences.{near}")
+    return Preferences(**require)
 
-    Raises:
-        InputError: they are neither.
-    """
+
+def _check_experts(side: str, experts: object) -> None:
+    """Raise `InputError` unless experts are named, or described by fields and values."""
     if experts is None:
         return
     if not isinstance(experts, Mapping):
-        check_strings(side, [experts] if isinstance(experts, str) else experts)
+        check_strings(side, _as_list(experts))
         return
     if not experts or not all(isinstance(name, str) for name in experts):
         raise InputError(
@@ -205,10 +206,31 @@ def _check_experts(side: str, experts: object) -> None:
             )
 
 
+def _check_known(side: str, names: Iterable[str], library: Library) -> None:
+    """Raise `InputError` unless a library has all experts that are named."""
+    for name in names:
+        if name not in library:
+            raise InputError(
+                f"{side} has {preview(name)}, and the router has no such expert."
+                f"{did_you_mean(name, library.names)}"
+            )
+
+
+def _check_fields(side: str, experts: Mapping[str, Any], library: Library) -> None:
+    """Raise `InputError` for what is no field, nor a key of the metadata of any expert."""
+    known = {*FIELDS, *(key for one in library for key in one.metadata)} - {"metadata"}
+    for name in experts:
+        if name not in known:
+            raise InputError(
+                f"{side} has {preview(name)}, which is no field of Expert and no key of the "
+                f"metadata of any of the {len(library)} experts.{did_you_mean(name, known)}"
+            )
+
+
 def _select(experts: Experts, library: Library) -> tuple[str, ...]:
     """Return the names of the experts that are named, or that have what is described."""
     if not isinstance(experts, Mapping):
-        return _as_words(experts)
+        return _as_list(experts)
     return tuple(one.name for one in library if _has_values(one, experts))
 
 
@@ -216,11 +238,18 @@ def _has_values(expert: Expert, wanted: Mapping[str, Any]) -> bool:
     """Tell whether an expert is known to have one of the values of each field."""
     for name, values in wanted.items():
         known = getattr(expert, name) if name in FIELDS else expert.metadata.get(name)
-        has = known if isinstance(known, (frozenset, tuple, list)) else (known,)
-        options = values if isinstance(values, (list, tuple, set, frozenset)) else (values,)
-        if known is None or not {*map(_fold, has)} & {*map(_fold, options)}:
+        if known is None or not {*map(_fold, _as_list(known))} & {*map(_fold, _as_list(values))}:
             return False
     return True
+
+
+def _describe_experts(experts: Experts) -> str:
+    if not isinstance(experts, Mapping):
+        return ", ".join(_as_list(experts)) or "none"
+    fields_and_values = [
+        f"{name} {' or '.join(map(str, _as_list(values)))}" for name, values in experts.items()
+    ]
+    return " and ".join(fields_and_values)
 
 
 def _fold(value: object) -> str:
@@ -228,15 +257,7 @@ def _fold(value: object) -> str:
     return str(value).strip().casefold()
 
 
-def _as_words(experts: str | Sequence[str]) -> tuple[str, ...]:
-    return (experts,) if isinstance(experts, str) else tuple(experts)
-
-
-def _describe_experts(experts: Experts) -> str:
-    if not isinstance(experts, Mapping):
-        return ", ".join(_as_words(experts)) or "none"
-    texts = {name: _as_words(one) if isinstance(one, str) else one for name, one in experts.items()}
-    return " and ".join(
-        f"{name} {' or '.join(map(str, one)) if isinstance(one, (list, tuple)) else one}"
-        for name, one in texts.items()
-    )
+def _as_list(values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - one value of any type, or several
+    """Return one value or several as a tuple."""
+    is_several = isinstance(values, (list, tuple, set, frozenset))
+    return tuple(values) if is_several else (values,)

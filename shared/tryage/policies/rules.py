@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.request import RoutingRequest
     from tryage.policies.rule_conditions import Condition
+
+_Effect: TypeAlias = tuple[Preferences, PolicyChange]  # what a rule requires, and what it says
 
 
 class Rules(Policy):
@@ -43,8 +46,8 @@ class Rules(Policy):
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = _check_rules(rules)
         self._clock: Callable[[], float] = time.time
-        self._effects: tuple[_Effect, ...] = ()
-        self._library: Library | None = None
+        self._is_checked = False  # whether a router has all names
+        self._effects: tuple[Library, tuple[_Effect, ...]] | None = None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Rules:
@@ -67,32 +70,39 @@ class Rules(Policy):
         Raises:
             InputError: a rule names an expert that the router does not have.
         """
-        if self._library is None:
+        if not self._is_checked:
             for title, rule in self._titled():
                 _check_names(title, rule, library)
-        bound = type(self)(self.rules)
-        bound._clock, bound._library = self._clock, library  # noqa: SLF001 - of its own class
-        bound._effects = tuple(  # noqa: SLF001 - as above
-            (
-                Preferences(requirements=rule.requirements(library)),
-                PolicyChange(self.name, f"{title}: {rule.describe()}"),
-            )
-            for title, rule in self._titled()
-        )
+        bound = copy.copy(self)
+        bound._is_checked = True  # noqa: SLF001 - of its own class
         return bound
 
     def restrict(
         self, requests: Sequence[RoutingRequest], library: Library
     ) -> Sequence[RoutingRequest]:
         """Add the requirements of all rules that apply to each request."""
-        if library is not self._library:
-            return self.bind(library, None).restrict(requests, library)
-        moment = Moment(self._clock())
-        return [self._restricted(request, moment) for request in requests]
+        effects, moment = self._effects_for(library), Moment(self._clock())
+        return [self._restricted(request, effects, moment) for request in requests]
 
-    def _restricted(self, request: RoutingRequest, moment: Moment) -> RoutingRequest:
+    def _effects_for(self, library: Library) -> tuple[_Effect, ...]:
+        """Return what each rule requires of the experts of a library; the last ones are kept."""
+        kept = self._effects  # another thread may keep those of another library meanwhile
+        if kept is None or kept[0] is not library:
+            effects = [
+                (
+                    Preferences(requirements=rule.requirements(library)),
+                    PolicyChange(self.name, f"{title}: {rule.describe()}"),
+                )
+                for title, rule in self._titled()
+            ]
+            kept = self._effects = (library, tuple(effects))
+        return kept[1]
+
+    def _restricted(
+        self, request: RoutingRequest, effects: Sequence[_Effect], moment: Moment
+    ) -> RoutingRequest:
         original = request
-        for conditions, (preferences, change) in zip(self._conditions, self._effects, strict=True):
+        for conditions, (preferences, change) in zip(self._conditions, effects, strict=True):
             if all(holds(original, moment) for holds in conditions):
                 request = request.restricted(preferences, change)
         return request
@@ -111,15 +121,13 @@ class Rules(Policy):
         return [(one.name or f"rule {i}", one) for i, one in enumerate(self.rules, start=1)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the conditions, which are functions that cannot be pickled."""
-        return {name: value for name, value in vars(self).items() if name != "_conditions"}
+        """Return the state without a library and the conditions, which cannot be pickled."""
+        state = {name: value for name, value in vars(self).items() if name != "_conditions"}
+        return {**state, "_effects": None}
 
     def __repr__(self) -> str:
         """Show the names of the rules."""
         return f"Rules({', '.join(title for title, _ in self._titled())})"
-
-
-_Effect: TypeAlias = tuple[Preferences, PolicyChange]  # what a rule requires, and what it says
 
 
 def _check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:

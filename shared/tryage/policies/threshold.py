@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,17 @@ from tryage.learning.evaluation.metrics import apgr, cpt
 from tryage.policies.share import MIN_WINDOW, ShareTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tryage.core.arrays import BoolArray, Float64Array, IndexArray
+    from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
     from tryage.core.decision import Decision
     from tryage.core.library import Library
     from tryage.core.policy import PolicyBatch
     from tryage.core.ranking import RankedExpert
     from tryage.router import Router
     from tryage.scoring.qtable import QTable
+
+_CHUNK = 1024  # prompts that are predicted at a time
 
 
 class Threshold(Policy):
@@ -89,7 +92,8 @@ class Threshold(Policy):
         """Return a threshold that gives the strong side its share from the first call on.
 
         It is the quantile of the gains that the router predicts for `prompts`, which are like those
-        to come. The share is met without them, too, but the first calls are chosen by chance.
+        to come; of more than `window` prompts a sample counts. The share is met without them, too,
+        but the first calls are chosen by chance.
 
         Raises:
             InputError: no prompt has a gain, or as for the class.
@@ -103,7 +107,9 @@ class Threshold(Policy):
                 f"{_side(policy.strong)} and {_side(policy.weak)}; calibrate on prompts that both "
                 "may answer."
             )
-        policy._tracker = ShareTracker(share, known, window)  # noqa: SLF001 - of its own class
+        # The tracker forgets the first ones first, so their order must not mean anything.
+        sample = np.random.default_rng(0).permutation(known)[:window]
+        policy._tracker = ShareTracker(share, sample, window)  # noqa: SLF001 - of its own class
         return policy
 
     @property
@@ -120,10 +126,9 @@ class Threshold(Policy):
         """Return the threshold with the names of the library; both share one state.
 
         Raises:
-            InputError: the library has no expert of one side.
+            InputError: the library has no expert of one side, or one expert is on both.
         """
-        bound = type(self).__new__(type(self))
-        vars(bound).update(vars(self))
+        bound = copy.copy(self)
         for side in ("strong", "weak"):
             names = [library[name].name for name in getattr(self, side) if name in library]
             if not names:
@@ -132,6 +137,7 @@ class Threshold(Policy):
                     f"of them; expected some of {', '.join(library.names[:10])}."
                 )
             setattr(bound, side, tuple(names))
+        _check_tiers(bound.strong, bound.weak)  # aliases may name one expert twice
         return bound
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
@@ -180,8 +186,7 @@ class Threshold(Policy):
         Raises:
             InputError, NoExpertError, PerceptionError: as in `Router.route_batch`.
         """
-        decisions = router.with_policy(None).decide_batch(prompts)
-        found = [self._gain(decision) for decision in decisions]
+        found = [self._gain(decision) for decision in _decide(router, prompts)]
         return np.array([np.nan if one is None else one for one in found], np.float64)
 
     def _gain(self, decision: Decision) -> float | None:
@@ -212,20 +217,16 @@ class Threshold(Policy):
         Raises:
             InputError: no prompt counts, or the strong side is not better than the weak one.
         """
-        bound = self.bind(router.library, None)
-        decisions = router.with_policy(None).decide_batch(table.prompts)
-        measured = table.losses_for(table.prompts, router.library)
-        rows = []
-        for losses, decision in zip(measured, decisions, strict=True):
-            sides = bound._entries(decision)  # noqa: SLF001 - of its own class
-            if sides[0] is not None and sides[1] is not None:
-                columns = [router.library.index(one.name) for one in sides if one is not None]
-                gain = sides[1].predicted_loss - sides[0].predicted_loss
-                rows.append((gain, *losses[columns].tolist()))
-        gains, strong, weak = np.array(rows, np.float64).reshape(-1, 3).T
-        is_known = ~np.isnan(strong + weak)
-        gains, strong, weak = gains[is_known], strong[is_known], weak[is_known]
-        return threshold_report(gains, bound._above(gains), strong, weak)  # noqa: SLF001 - as above
+        bound, library = self.bind(router.library, None), router.library
+        measured = table.losses_for(table.prompts, library)
+        rows = [
+            _measured_row(bound._entries(decision), losses, library)  # noqa: SLF001 - of its own class
+            for losses, decision in zip(measured, _decide(router, table.prompts), strict=True)
+        ]
+        known = np.array(rows, np.float64).reshape(-1, 3)
+        gains, strong_losses, weak_losses = known[~np.isnan(known).any(axis=1)].T
+        is_strong = bound._above(gains)  # noqa: SLF001 - as above
+        return threshold_report(gains, is_strong, strong_losses, weak_losses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +298,27 @@ def predicted_gains(batch: PolicyBatch, strong: IndexArray, weak: IndexArray) ->
     rows = np.arange(len(strong))
     gains = batch.losses[rows, weak].astype(np.float64) - batch.losses[rows, strong]
     return np.where((strong == NO_EXPERT) | (weak == NO_EXPERT), np.nan, gains)
+
+
+def _measured_row(
+    sides: tuple[RankedExpert | None, RankedExpert | None], losses: FloatArray, library: Library
+) -> tuple[float, float, float]:
+    """Return the predicted gain and the measured losses of both sides, NaN if one was rejected.
+
+    `losses` `(n_experts,)` are those of the prompt.
+    """
+    strong, weak = sides
+    if strong is None or weak is None:
+        return np.nan, np.nan, np.nan
+    measured = losses[[library.index(strong.name), library.index(weak.name)]].tolist()
+    return weak.predicted_loss - strong.predicted_loss, measured[0], measured[1]
+
+
+def _decide(router: Router, prompts: Sequence[str]) -> Iterator[Decision]:
+    """Yield the decisions of a router without its policy, which has no part in the gains."""
+    plain = router.with_policy(None)
+    for start in range(0, len(prompts), _CHUNK):
+        yield from plain.decide_batch(prompts[start : start + _CHUNK])
 
 
 def _best_entry(ranking: Ranking, names: Sequence[str]) -> RankedExpert | None:
