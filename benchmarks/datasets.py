@@ -13,6 +13,8 @@ from tryage.core.validation import require_extra
 from tryage.scoring.qtable import QTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -113,6 +115,25 @@ def load(name: str, *, permissive: bool = False) -> QTable:
         **columns,
     )
     return table.merge_experts()  # three pairs of metabench's names differ in case alone
+
+
+def recorded_column(name: str, column: str, experts: Sequence[str]) -> np.ndarray | None:
+    """Return another figure of the answers of a set, `(n_prompts, n_experts)`, NaN where unknown.
+
+    The prompts are those of `load(name)`. It is None if the set does not record the column.
+    """
+    rows = _read(name, "outcomes")
+    if column not in rows.column_names:
+        return None
+    prompts = _read(name, "prompts")
+    prompts = prompts.take(_usable_rows(prompts, SETS[name], permissive=False))
+    row_of, column_of = _positions(prompts["prompt_id"].to_pylist()), _positions(list(experts))
+    row = np.array([row_of.get(one, -1) for one in rows["prompt_id"].to_pylist()])
+    expert = np.array([column_of.get(one, -1) for one in rows["model"].to_pylist()])
+    known = (row >= 0) & (expert >= 0)
+    figures = np.full((len(row_of), len(column_of)), np.nan, np.float32)
+    figures[row[known], expert[known]] = _floats(rows[column])[known]
+    return figures
 
 
 def _usable_rows(prompts: pa.Table, data_set: DataSet, *, permissive: bool) -> list[int]:

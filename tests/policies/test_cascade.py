@@ -131,7 +131,7 @@ def test_a_dear_judge_is_not_asked() -> None:
 
 
 def test_agreement_asks_the_same_expert_again() -> None:
-    decision = make_router(make_cascade(Agreement(samples=3))).route("a prompt")
+    decision = make_router(make_cascade(Agreement(samples=3), answer_value=0.2)).route("a prompt")
     assert decision.calls.steps[0].samples == ("small", "small")
 
 

@@ -67,7 +67,14 @@ def test_values_are_those_of_the_recursion() -> None:
         max(exact_value(steps, row, s, float(steps.priors[row, s])) for s in range(3))
         for row in range(40)
     ]
-    np.testing.assert_allclose(best_paths(steps).values, expected, atol=2e-3)
+    np.testing.assert_allclose(best_paths(steps, max_calls=3).values, expected, atol=2e-3)
+
+
+def test_no_more_steps_are_asked_than_allowed() -> None:
+    steps = make_steps([0.4, 0.5, 0.95], [0.0, 0.0, 0.3])
+    paths = [best_paths(steps, max_calls=calls) for calls in (1, 2, 3)]
+    assert [(one.steps[0] != NO_STEP).sum() for one in paths] == [1, 2, 3]
+    assert (np.diff([one.values[0] for one in paths]) > 0).all()
 
 
 def test_a_hopeless_prompt_skips_the_cheap_step() -> None:
@@ -88,7 +95,7 @@ def test_a_check_that_costs_more_than_it_saves_is_left_out() -> None:
 
 def test_an_expert_that_may_not_be_asked_is_in_no_path() -> None:
     paths = best_paths(make_steps([[0.7, np.nan, 0.9], [np.nan] * 3], [0.001, 0.002, 0.05]))
-    assert paths.steps.tolist() == [[0, 2, NO_STEP], [NO_STEP] * 3]
+    assert paths.steps.tolist() == [[0, 2], [NO_STEP] * 2]
     assert paths.values[1] == -np.inf
 
 

@@ -10,11 +10,17 @@ import numpy as np
 from tryage.core.choice import NO_EXPERT
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.policy_change import CallPlan
-from tryage.core.validation import check_number, check_strings, preview
+from tryage.core.validation import check_integer, check_number, check_strings, preview
 from tryage.errors import InputError
 from tryage.policies.cascade_calibration import fit_likelihoods, fit_odds_ratios
 from tryage.policies.cascade_steps import CascadeStep, Ensemble, StepCheck
-from tryage.policies.cascade_values import NO_STEP, CascadePaths, CascadeSteps, best_paths
+from tryage.policies.cascade_values import (
+    DEFAULT_MAX_CALLS,
+    NO_STEP,
+    CascadePaths,
+    CascadeSteps,
+    best_paths,
+)
 from tryage.policies.evidence import Verifier
 from tryage.policies.likelihood import Likelihood
 
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ANSWER_VALUE = 1.0  # USD, that of the preset "balanced"
 
-DEFAULT_ODDS_RATIO = 3.0  # two experts on the same prompt, given their predictions; see benchmarks
+DEFAULT_ODDS_RATIO = 6.0  # two experts on the same prompt, given their predictions; see benchmarks
 
 _MAX_BATCH = 4096  # prompts whose values are computed at once: some hundred MB for ten steps
 
@@ -62,6 +68,8 @@ class Cascade(Policy):
             default that of the verifier; `calibrate` measures it.
         odds_ratios: How strongly two steps are right on the same prompts, given their predictions:
             one number, or `(n_steps, n_steps)`. `calibrate` measures it.
+        max_calls: How many steps are asked at most for one prompt. With more than two, evidence of
+            several answers is counted as if it were independent, which is too much.
 
     Raises:
         InputError: fewer than two steps, a name twice, or a value of the wrong kind.
@@ -69,7 +77,7 @@ class Cascade(Policy):
 
     stage = PolicyStage.CASCADE
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a cascade consists of; only two are required
         self,
         steps: Sequence[str | Ensemble],
         *,
@@ -77,6 +85,7 @@ class Cascade(Policy):
         answer_value: float | None = None,
         likelihoods: Likelihood | Mapping[str, Likelihood] | None = None,
         odds_ratios: float | Float64Array = DEFAULT_ODDS_RATIO,
+        max_calls: int = DEFAULT_MAX_CALLS,
     ) -> None:
         self.steps = tuple(CascadeStep.make(one, verify) for one in _check_steps(steps))
         self.answer_value = answer_value
@@ -85,6 +94,7 @@ class Cascade(Policy):
         self.verifier = _check_verifier(verify)
         self.likelihoods = _check_likelihoods(likelihoods, self.steps)
         self.odds_ratios = _check_odds_ratios(odds_ratios, len(self.steps))
+        self.max_calls = check_integer("max_calls", max_calls, 2)
         self._is_bound = False
 
     def calibrate(
@@ -145,7 +155,7 @@ class Cascade(Policy):
             steps, chosen_values = self._step_tables(batch)
             for start in range(0, len(experts), _MAX_BATCH):
                 rows = slice(start, start + _MAX_BATCH)
-                paths = best_paths(steps.rows(rows))
+                paths = best_paths(steps.rows(rows), self.max_calls)
                 calls[rows] = self._plans(paths, chosen_values[rows])
         for i, plan in enumerate(calls):
             if plan is not None:

@@ -7,7 +7,7 @@ Values are in right answers: 1 is a right answer, and prices are divided by what
 
 where `m` is the prior of step j: `m_j(q) = q P(j right | i right) + (1 - q) P(j right | i wrong)`,
 so an answer that is probably wrong also says that the prompt is hard. `W` is computed backwards, on
-a grid of `m`.
+a grid of `m`, for one call left, then two, and so on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tryage.policies.likelihood import Likelihood
 
 NO_STEP = -1
+
+DEFAULT_MAX_CALLS = 2  # for which the odds ratios of pairs say all; three count evidence twice
 
 _GRID: Float64Array = np.linspace(0.0, 1.0, 65)  # of P(right)
 
@@ -76,25 +78,22 @@ class CascadePaths:
     thresholds: Float64Array
 
 
-def best_paths(steps: CascadeSteps) -> CascadePaths:
-    """Return the steps to ask for each prompt."""
-    tables = _backward(steps)
-    at_start = np.stack(
-        [_interpolate(one, steps.priors[:, [s]])[:, 0] for s, one in enumerate(tables.asked)], 1
-    )
-    at_start = np.where(np.isnan(at_start), -np.inf, at_start)
-    first = at_start.argmax(axis=1)
-    values = at_start.max(axis=1)
-    path = np.where(np.isneginf(values), NO_STEP, first)
-    shape = (len(path), steps.n_steps)
-    found = CascadePaths(
-        values, np.full(shape, NO_STEP), np.full(shape, np.nan), np.full(shape, np.nan)
-    )
+def best_paths(steps: CascadeSteps, max_calls: int = DEFAULT_MAX_CALLS) -> CascadePaths:
+    """Return the steps to ask for each prompt, at most `max_calls` one after another."""
+    tables = _backward(steps, min(max_calls, steps.n_steps))
+    at_start = [_interpolate(one, steps.priors[:, [s]]) for s, one in enumerate(tables[-1].asked)]
+    values = np.concatenate(at_start, axis=1)
+    values = np.where(np.isnan(values), -np.inf, values)
+    first = values.argmax(axis=1)
     prior = np.take_along_axis(steps.priors, first[:, None], 1)[:, 0]
-    for place in range(steps.n_steps):
-        found.steps[:, place] = path
-        found.priors[:, place] = np.where(path == NO_STEP, np.nan, prior)
-        path, prior, found.thresholds[:, place] = _next_steps(steps, tables, path, prior)
+    path = np.where(np.isnan(prior), NO_STEP, first)
+    shape = (len(path), len(tables))
+    numbers = [np.full(shape, np.nan) for _ in range(2)]
+    found = CascadePaths(values.max(axis=1), np.full(shape, NO_STEP), *numbers)
+    for place in range(len(tables)):
+        found.steps[:, place], found.priors[:, place] = path, prior
+        left = tables[: len(tables) - place]
+        path, prior, found.thresholds[:, place] = _next_steps(steps, left, path, prior)
     return found
 
 
@@ -117,10 +116,11 @@ def conditional_probabilities(
 def fit_odds_ratio(
     first: Float64Array, second: Float64Array, first_right: Float64Array, second_right: Float64Array
 ) -> float:
-    """Return the most likely odds ratio of two experts being right, all arguments `(n_prompts,)`.
+    """Return the odds ratio of two experts being right, all arguments `(n_prompts,)`.
 
-    `first` and `second` are the priors; the measured qualities in [0, 1] count as shares of right
-    answers. Prompts with NaN are left out; without any the result is 1.
+    It is the one under which the quality of the first best predicts the mean quality of the second
+    (maximum quasi-likelihood, so qualities may be graded). `first` and `second` are the priors,
+    qualities are in [0, 1]. Prompts with NaN are left out; without any the result is 1.
     """
     columns = np.stack([first, second, first_right, second_right])
     p, q, x, y = columns[:, ~np.isnan(columns).any(axis=0)]
@@ -129,9 +129,8 @@ def fit_odds_ratio(
     found = []
     for log_ratio in _LOG_ODDS_RATIOS:
         if_right, if_wrong = conditional_probabilities(p, q, float(np.exp(log_ratio)))
-        expected = np.stack([if_right, 1 - if_right, if_wrong, 1 - if_wrong])
-        counts = np.stack([x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y)])
-        found.append((counts * np.log(np.clip(expected, _CLIP, 1))).sum())
+        mean = np.clip(x * if_right + (1 - x) * if_wrong, _CLIP, 1 - _CLIP)
+        found.append((y * np.log(mean) + (1 - y) * np.log(1 - mean)).sum())
     return float(np.exp(_LOG_ODDS_RATIOS[int(np.argmax(found))]))
 
 
@@ -143,23 +142,26 @@ class _Tables:
     gains: list[Float64Array]
 
 
-def _backward(steps: CascadeSteps) -> _Tables:
-    """Compute the values of all steps, the last one first."""
-    n = steps.n_steps
-    shape = (len(steps.priors), len(_GRID))
-    tables = _Tables([np.empty(0)] * n, [np.zeros(shape)] * n)
-    for s in reversed(range(n)):
-        kept = np.broadcast_to(_GRID, shape)
-        likelihood = steps.likelihoods[s]
-        if likelihood is not None and s + 1 < n:
-            later = [_value_of_asking(steps, tables, s, j, _GRID) for j in range(s + 1, n)]
-            ahead = np.fmax(_GRID, np.fmax.reduce(later))
-            checked = ahead @ _expectation(likelihood).T - steps.check_prices[:, [s]]
-            tables.gains[s] = checked - kept
-            kept = np.fmax(kept, checked)
-        tables.asked[s] = kept - steps.prices[:, [s]]
-        tables.asked[s][np.isnan(steps.priors[:, s])] = np.nan
+def _backward(steps: CascadeSteps, max_calls: int) -> list[_Tables]:
+    """Return the values of all steps where 1, 2, ... `max_calls` calls are left."""
+    grid = np.where(np.isnan(steps.priors)[:, :, None], np.nan, _GRID)
+    kept = [grid[:, s] - steps.prices[:, [s]] for s in range(steps.n_steps)]
+    tables = [_Tables(kept, [np.zeros_like(one) for one in kept])]
+    for _ in range(max_calls - 1):
+        gains = [_gain_of_checking(steps, tables[-1], s) for s in range(steps.n_steps)]
+        asked = [one + np.fmax(gain, 0) for one, gain in zip(kept, gains, strict=True)]
+        tables.append(_Tables(asked, gains))
     return tables
+
+
+def _gain_of_checking(steps: CascadeSteps, later: _Tables, s: int) -> Float64Array:
+    """Return what checking the answer of step s adds to keeping it, `(batch, n_grid)`."""
+    likelihood = steps.likelihoods[s]
+    if likelihood is None or s + 1 == steps.n_steps:
+        return np.zeros((len(steps.priors), len(_GRID)))
+    values = [_value_of_asking(steps, later, s, j, _GRID) for j in range(s + 1, steps.n_steps)]
+    ahead = np.fmax(_GRID, np.fmax.reduce(values))
+    return np.asarray(ahead @ _expectation(likelihood).T - steps.check_prices[:, [s]] - _GRID)
 
 
 def _expectation(likelihood: Likelihood) -> Float64Array:
@@ -189,22 +191,23 @@ def _prior_after(steps: CascadeSteps, i: int, j: int, posteriors: Float64Array) 
 
 
 def _next_steps(
-    steps: CascadeSteps, tables: _Tables, path: IndexArray, prior: Float64Array
+    steps: CascadeSteps, tables: list[_Tables], path: IndexArray, prior: Float64Array
 ) -> tuple[IndexArray, Float64Array, Float64Array]:
     """Return which step follows each one, the prior of its answer, and the threshold of going on.
 
-    The prior of the later answer is the one after the mean of the evidence that leads there.
+    `tables` are those of the calls that are left. The prior of the later answer is the one after
+    the mean of the evidence that leads there.
     """
     following = np.full(len(path), NO_STEP)
     priors, thresholds = np.full(len(path), np.nan), np.full(len(path), np.nan)
     for s in range(steps.n_steps - 1):
         rows = np.flatnonzero(path == s)
         likelihood = steps.likelihoods[s]
-        if likelihood is None or not rows.size:
+        if likelihood is None or len(tables) < 2 or not rows.size:
             continue
-        rows = rows[_interpolate(tables.gains[s][rows], prior[rows, None])[:, 0] > 0]
+        rows = rows[_interpolate(tables[-1].gains[s][rows], prior[rows, None])[:, 0] > 0]
         if rows.size:
-            some = steps.rows(rows), _Tables([one[rows] for one in tables.asked], [])
+            some = steps.rows(rows), _Tables([one[rows] for one in tables[-2].asked], [])
             found = _next_of_step(*some, s, prior[rows], likelihood)
             following[rows], priors[rows], thresholds[rows] = found
     return following, priors, thresholds

@@ -19,7 +19,7 @@ MIN_ANSWERS = 20  # labelled answers; fewer cannot tell three levels apart
 
 _MAX_LEVELS = 12
 
-_PRIOR_ANSWERS = 2.0  # that count as no evidence in each level: a level of few answers tells little
+_PRIOR_ANSWERS = 4.0  # that count as no evidence in each level: a level of few answers tells little
 
 _NEWTON_STEPS = 30
 
