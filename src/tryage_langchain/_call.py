@@ -22,6 +22,7 @@ from tryage.core.flags import extract_flags
 from tryage.errors import InputError
 from tryage.traffic.imports import DECISION_ID_KEY
 from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
+from tryage_langchain._cached_answers import answer_settings
 from tryage_langchain._call_settings import (
     check_arguments,
     configurable_for_child,
@@ -319,6 +320,7 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         query=query_of(call_input.input) if settings.query is None else settings.query,
         keys=log_keys(config),
         tags=tuple(config.get("tags") or ()),
+        settings=answer_settings(arguments, child_kwargs),
     )
     return BoundCall(
         conversation,

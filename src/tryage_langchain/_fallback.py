@@ -20,6 +20,7 @@ from tryage.chat.hooks import FallbackHooks
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage_langchain._answers import answer_problems, check_stream
+from tryage_langchain._cached_answers import ASYNC_STREAM, STREAM, WHOLE, CacheHooks
 from tryage_langchain._judges import text_of_answer
 from tryage_langchain._usage import UsageMeter, usage_of
 
@@ -44,6 +45,8 @@ RECORD_KEY = "tryage"
 
 ROUTE_EVENT = "tryage_route"
 
+_NOT_CACHED = CacheHooks()
+
 
 # Whole answers ---------------------------------------------------------------------------------
 
@@ -56,7 +59,7 @@ def invoke_with_fallback(planned_call: PlannedCall) -> Any:
         config = _child_config(planned_call, child, record, meter)
         return child.client.invoke(child.messages, config, **child.kwargs)
 
-    return annotate(*run_with_fallback(planned_call, call, meter=meter))
+    return annotate(*run_with_fallback(planned_call, call, meter=meter, cached=WHOLE))
 
 
 async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
@@ -67,7 +70,7 @@ async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
         config = _child_config(planned_call, child, record, meter)
         return child.client.ainvoke(child.messages, config, **child.kwargs)
 
-    return annotate(*await arun_with_fallback(planned_call, call, meter=meter))
+    return annotate(*await arun_with_fallback(planned_call, call, meter=meter, cached=WHOLE))
 
 
 def run_with_fallback(
@@ -76,6 +79,7 @@ def run_with_fallback(
     get_client: Callable[[str], Any] | None = None,
     *,
     meter: UsageMeter,
+    cached: CacheHooks = _NOT_CACHED,
 ) -> tuple[Any, RoutingRecord]:
     """Return what `call` returns for the first model that does not fail, and its record.
 
@@ -84,13 +88,14 @@ def run_with_fallback(
         call: Asks a model; it takes what `get_client` returns, and the record.
         get_client: Returns a model by its name; by default the one with the bound arguments.
         meter: Reads the tokens of the answers.
+        cached: How a cache keeps and returns answers.
     """
     emit = partial(emit_event, config=planned_call.config)
     client_getter = get_client or planned_call.get_client
     hooks = FallbackHooks(
         client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
     )
-    return run_steps(_steps(planned_call, hooks))
+    return run_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
 
 
 async def arun_with_fallback(
@@ -99,6 +104,7 @@ async def arun_with_fallback(
     get_client: Callable[[str], Any] | None = None,
     *,
     meter: UsageMeter,
+    cached: CacheHooks = _NOT_CACHED,
 ) -> tuple[Any, RoutingRecord]:
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
@@ -106,7 +112,7 @@ async def arun_with_fallback(
     hooks = FallbackHooks(
         client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
     )
-    return await arun_steps(_steps(planned_call, hooks))
+    return await arun_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
 
 
 def _steps(planned_call: PlannedCall, hooks: FallbackHooks) -> FallbackSteps:
@@ -146,13 +152,16 @@ class StreamAdapter:
     """How models stream: how a stream opens, which chunks have content, what annotates them.
 
     `open` and `aopen` take a model, messages, the config of its run and keyword arguments.
-    `annotator` takes the record, and what is told the tokens of the whole answer.
+    `annotator` takes the record, and what is told the tokens of the whole answer. `cached` and
+    `acached` say how a cache keeps and returns what is streamed.
     """
 
     open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
     aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
     has_content: Callable[[Any], bool]
     annotator: Callable[[RoutingRecord, Settle], Callable[[Any], Any]]
+    cached: CacheHooks = _NOT_CACHED
+    acached: CacheHooks = _NOT_CACHED
 
 
 class ChunkAnnotator:
@@ -209,6 +218,8 @@ CHUNK_ADAPTER = StreamAdapter(
     lambda child, messages, config, kwargs: child.astream(messages, config, **kwargs),
     has_content,
     ChunkAnnotator,
+    STREAM,
+    ASYNC_STREAM,
 )
 
 
@@ -223,7 +234,7 @@ def stream_with_fallback(
         chunks = adapter.open(child.client, child.messages, config, child.kwargs)
         return check_stream(peek_stream(chunks, adapter.has_content))
 
-    stream, record = run_with_fallback(planned_call, call, meter=meter)
+    stream, record = run_with_fallback(planned_call, call, meter=meter, cached=adapter.cached)
     stream = _metered(stream, meter)
     yield from resume_stream(stream, adapter.annotator(record, stream.settle))
 
@@ -239,7 +250,9 @@ async def astream_with_fallback(
         chunks = adapter.aopen(child.client, child.messages, config, child.kwargs)
         return check_stream(await apeek_stream(chunks, adapter.has_content))
 
-    stream, record = await arun_with_fallback(planned_call, call, meter=meter)
+    stream, record = await arun_with_fallback(
+        planned_call, call, meter=meter, cached=adapter.acached
+    )
     stream = _metered(stream, meter)
     annotate_chunk = adapter.annotator(record, stream.settle)
     async with aclosing(aresume_stream(stream, annotate_chunk)) as chunks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from tryage.chat.fallback import ChatRequest
 from tryage.chat.settings import max_answer_tokens
 from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_prediction
 from tryage_llamaindex._arguments import translate_arguments
+from tryage_llamaindex._cached_answers import answer_settings
 from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
 from tryage_llamaindex._messages import copy_messages, readable_messages, to_conversation
 
@@ -64,10 +65,11 @@ def _new_call(
     conversation: Conversation,
     settings: CallSettings,
     invoke: Callable[[LLM, TextCleaner], Any],
+    shape: Mapping[str, object] | None,
     **facts: Any,
 ) -> LLMCall:
     return LLMCall(
-        conversation,
+        replace(conversation, settings=shape),
         settings.preferences,
         settings.model,
         method=method,
@@ -141,6 +143,7 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
         conversation,
         settings,
         invoke,
+        answer_settings(method, {**child_kwargs, "template": context.from_template}),
         step=context.step,
         output_parser=context.output_parser,
     )
@@ -223,7 +226,8 @@ def _tool_chat_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
-    return _new_call(method, conversation, settings, invoke)
+    shape = answer_settings(method, child_kwargs)
+    return _new_call(method, conversation, settings, invoke, shape)
 
 
 def tool_schemas(tools: Sequence[BaseTool]) -> list[dict[str, Any]]:
@@ -248,7 +252,8 @@ def completion_call(
     conversation = Conversation(
         [Turn("user", prompt)], answer_tokens=max_answer_tokens(child_kwargs)
     )
-    return _new_call(method, conversation, settings, invoke)
+    shape = answer_settings(method, {**child_kwargs, "formatted": formatted})
+    return _new_call(method, conversation, settings, invoke, shape)
 
 
 @dataclass(frozen=True)
@@ -285,8 +290,9 @@ def structured_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
+    shape = answer_settings(method, child_kwargs, arguments.output_cls)
     return _new_call(
-        method, conversation, settings, invoke, step=messages.step, child_emits_events=True
+        method, conversation, settings, invoke, shape, step=messages.step, child_emits_events=True
     )
 
 

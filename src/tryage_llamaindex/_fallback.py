@@ -29,6 +29,12 @@ from tryage.chat.streams import (
     resume_stream,
 )
 from tryage_llamaindex._answers import answer_problems
+from tryage_llamaindex._cached_answers import (
+    astream_from_cache,
+    from_cache,
+    stream_from_cache,
+    to_cache,
+)
 from tryage_llamaindex._judges import text_of_answer, text_of_chunk
 from tryage_llamaindex._messages import flag_remover
 from tryage_llamaindex._usage import UsageMeter, usage_of
@@ -71,6 +77,8 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
         meter.read,
         text_of_answer,
         meter.select,
+        to_cache=to_cache,
+        from_cache=from_cache,
     )
     return annotate(*_run(session, call, plan, hooks))
 
@@ -91,6 +99,8 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
         meter.read,
         text_of_answer,
         meter.select,
+        to_cache=to_cache,
+        from_cache=from_cache,
     )
     return annotate(*await _arun(session, call, plan, hooks))
 
@@ -113,8 +123,11 @@ def stream_with_fallback(
         partial(session.caller, call, plan),
         emit_event,
         ask,
+        answer_problems,
         read_usage=meter.read,
         answered_by=meter.select,
+        to_cache=to_cache,
+        from_cache=stream_from_cache,
     )
     stream, record = _run(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
@@ -136,8 +149,11 @@ async def astream_with_fallback(
         partial(_acaller, session, call, plan),
         _aemit_event,
         ask,
+        answer_problems,
         read_usage=meter.read,
         answered_by=meter.select,
+        to_cache=to_cache,
+        from_cache=astream_from_cache,
     )
     stream, record = await _arun(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ import numpy as np
 from tryage.core.cache import cached_property, get_or_compute, get_or_compute_bounded
 from tryage.core.flags import extract_flags
 from tryage.core.preferences import Requirement
+from tryage.core.request_key import NOT_COMPARABLE, RequestKey, digest
 from tryage.core.token_estimate import estimate_tokens
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Conversation:
     long the answer may be, None if the caller sets no limit. `thread` is the framework's own name
     of the conversation, if it has one. `query` is what the user asks, where a program puts it into
     a template with retrieved text. `keys` and `tags` are for the log of traffic, as in
-    `ConversationContext`.
+    `ConversationContext`. `settings` are plain values that stand for everything else that shapes
+    the answer, such as a temperature or a schema; None if something has no plain value.
     """
 
     turns: Sequence[Turn]
@@ -121,6 +123,8 @@ class Conversation:
     query: str | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+
+    settings: Mapping[str, object] | None = None
 
     @property
     def is_continued(self) -> bool:
@@ -217,6 +221,23 @@ class Conversation:
         if not answers:
             return 0.0
         return Conversation(self.turns[: answers[-1] + 1], self.tools).tokens(count)
+
+    @cached_property
+    def request_key(self) -> RequestKey:
+        """The key under which an answer to exactly this request is kept."""
+        try:
+            settings = None if self.settings is None else json.dumps(self.settings, sort_keys=True)
+        except (TypeError, ValueError):
+            settings = None
+        if settings is None or not self.turns:
+            return NOT_COMPARABLE
+        facts = [self.tools, self.structured_output, self.answer_tokens, settings]
+        turns = [replace(turn, decision_id="") for turn in self.turns]
+        whole = digest([*facts, *turns])
+        # The words of the user may be in a template with other text.
+        last = turns[self._request_index]
+        turns[self._request_index] = replace(last, text=last.text.replace(self.request, "\0", 1))
+        return RequestKey(whole, digest([*facts, *turns]))
 
     @cached_property
     def turn_keys(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tryage.chat.plan import COST_KEY
 from tryage.chat.savings import AnswerCosts
-from tryage.chat.usage import TokenUsage
+from tryage.chat.usage import NO_TOKENS, TokenUsage
 from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.core.policy_change import Verdict
 from tryage.errors import InvalidAnswerError
@@ -64,6 +64,8 @@ class PoolPrices:
         """Return what tokens cost at one expert, None if its prices or the tokens are unknown."""
         if usage is None or usage.has_other_rates or name is None:
             return None
+        if usage == NO_TOKENS:
+            return 0.0  # also where the prices are unknown
         rates = self._rates.get(name)
         if rates is None:
             if name not in self._library:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from tryage.chat.answer_cache import AnswerReuse
 from tryage.chat.attempts import Attempts
 from tryage.chat.calls import Call, amake_call, make_call
 from tryage.chat.cascade import Cascade
@@ -26,6 +27,7 @@ from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
 from tryage.chat.streams import PeekedStream
 from tryage.chat.time_limits import CallTimer, TimeLimits
+from tryage.chat.usage import NO_TOKENS
 from tryage.errors import InvalidAnswerError
 from tryage.traffic.health import HealthRegistry, process_health
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from tryage.chat.plan import RoutingPlan
     from tryage.chat.router import ChatRouter, Sticky
     from tryage.chat.savings import Savings
+    from tryage.core.policy_change import CachedAnswer
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
@@ -198,10 +201,13 @@ class _FallbackCall:
         self.attempts, self.outcome = session.attempts(plan, deadline), session.outcome(plan, hooks)
         self.costs = session.costs(hooks, self.outcome, has_steps=bool(plan.steps))
         self.cascade = Cascade(plan, hooks, self.attempts, self.costs)
+        self.reuse = AnswerReuse(session.chat_router.answer_caches, plan, hooks)
 
     def steps(self) -> FallbackSteps:
-        """Ask one expert after another."""
+        """Return an answer that is at hand, or ask one expert after another."""
         try:
+            if (found := self.reuse.found) is not None:
+                return (yield from self._serve_found(found))
             for name in self.attempts.names():
                 served = yield from self._ask(name)
                 if served is not None:
@@ -260,7 +266,15 @@ class _FallbackCall:
         self.session.chat_router.mark_served(self.plan, name)
         on_error = self.attempts.late_failure(name)
         watched = _watch_stream(answer, self.session, on_error, self.outcome)
-        return _settle(watched, record, self.costs, self.outcome)
+        return self.reuse.keep(record, _settle(watched, record, self.costs, self.outcome))
+
+    def _serve_found(self, found: CachedAnswer) -> FallbackSteps:
+        """Return an answer from a cache, which costs nothing."""
+        record = self.reuse.record(found)
+        yield Call(partial(self.hooks.emit_event, record))
+        self.session.chat_router.mark_served(self.plan, found.expert)
+        self.costs.settle_usage(record, NO_TOKENS)
+        return self.reuse.answer(found), record
 
     def _last_resort(self) -> tuple[Any, RoutingRecord]:
         """Return an answer that was not kept or refused, and its record.

@@ -29,6 +29,9 @@ class FallbackHooks:
     if it has none. Where several calls were made at the same time, `answered_by` is told which
     answer is read next, by the `call_key` of its record. `read_evidence` returns what a whole
     answer, or the stream of which some is read, tells about itself.
+
+    `to_cache` returns a copy of an answer, or of all chunks of a stream, as a cache keeps it; None
+    is not kept. `from_cache` returns from it what `call` would return; without it no cache is read.
     """
 
     get_client: Callable[[str], Any]
@@ -39,6 +42,8 @@ class FallbackHooks:
     read_text: Callable[[Any], str | None] = field(default=lambda _: None)
     answered_by: Callable[[str], None] = field(default=lambda _: None)
     read_evidence: Callable[[Any], AnswerEvidence] = field(default=lambda _: AnswerEvidence())
+    to_cache: Callable[[Any], Any] = field(default=lambda _: None)
+    from_cache: Callable[[Any], Any] | None = None
 
 
 def call_key(record: RoutingRecord) -> str:

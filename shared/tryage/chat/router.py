@@ -25,8 +25,10 @@ from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking
 from tryage.core.request import ConversationContext
+from tryage.core.request_key import NOT_COMPARABLE
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
+from tryage.policies.answer_cache import answer_caches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from tryage.chat.plan import ReasonKind, RoutingRecord, TurnChoice
     from tryage.core.decision import Decision
     from tryage.core.preferences import Requirement
+    from tryage.core.request_key import RequestKey
+    from tryage.policies.answer_cache import AnswerCache
     from tryage.router import Router
 
 Sticky: TypeAlias = Literal["turn", "thread", "call"]
@@ -237,8 +241,10 @@ class ChatRouter:
         The same conversation is asked for again, or the message is that before the last answer.
         None otherwise, and for equal messages that may be of two users.
         """
-        conversation = plan.conversation
-        if conversation is None or not conversation.is_continued:
+        return None if plan.conversation is None else self._retried_answer(plan.conversation)
+
+    def _retried_answer(self, conversation: Conversation) -> _Answer | None:
+        if not conversation.is_continued:
             return None
         keys = [conversation.turn_keys[0]]
         if conversation.repeats_request:
@@ -368,6 +374,11 @@ class ChatRouter:
         """What tokens cost at the experts, computed when first used."""
         return PoolPrices(self.router)
 
+    @cached_property
+    def answer_caches(self) -> list[AnswerCache]:
+        """The caches of answers among the router's policies."""
+        return answer_caches(self.router)
+
     def _typical_cost(self, conversation: Conversation, name: str) -> float | None:
         """Return the USD of a call at one expert with an answer of its typical length."""
         return self.prices.expected_cost(name, conversation.tokens())
@@ -477,8 +488,24 @@ class ChatRouter:
         cached_tokens = 0.0 if current is None else conversation.answered_tokens()
         tokens = conversation.tokens()
         return ConversationContext(
-            tokens, current, cached_tokens, keys=keys, tags=tags, tools=tools
+            tokens,
+            current,
+            cached_tokens,
+            keys=keys,
+            tags=tags,
+            tools=tools,
+            request_key=self._request_key(conversation),
         )
+
+    def _request_key(self, conversation: Conversation) -> RequestKey | None:
+        """Return the key of a request for a cache, if there is one.
+
+        A message that comes again in its thread soon after its answer wants another answer.
+        """
+        if not self.answer_caches:
+            return None
+        is_retry = conversation.thread is not None and self._retried_answer(conversation)
+        return NOT_COMPARABLE if is_retry else conversation.request_key
 
 
 _NO_PREFERENCES = Preferences()

@@ -18,6 +18,7 @@ from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
 from tryage.perception.locks import ForkSafeLock
 from tryage.policies.answer_store import AnswerStore, expected_saving
+from tryage.policies.composite import CompositeRouter
 from tryage.policies.similar_requests import SimilarRequests, VectorIndex, same_details, unit_rows
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tryage.core.request import RoutingRequest
     from tryage.core.simulated_answer import Ask, SimulatedAnswer
     from tryage.policies.answer_store import Priority
+    from tryage.router import Router
 
 _FREE_TERMS = frozenset({"cost", "latency", ANSWER_VALUE, LATENCY_VALUE})
 """The terms of the routing loss that an answer from the cache does not have."""
@@ -294,6 +296,15 @@ class AnswerCache(Policy):
     def __repr__(self) -> str:
         """Show how full it is, and nothing of the answers."""
         return f"AnswerCache({len(self)} of {self.size} requests, {self.hits} hits)"
+
+
+def answer_caches(router: Router) -> list[AnswerCache]:
+    """Return the caches among the policies of a router, or of the routers that it is made of."""
+    routers = router.routers.values() if isinstance(router, CompositeRouter) else ()
+    policies = () if router.policy is None else router.policy.policies()
+    own = [one for one in policies if isinstance(one, AnswerCache)]
+    caches = [*own, *(cache for one in routers for cache in answer_caches(one))]
+    return list({id(cache): cache for cache in caches}.values())
 
 
 def free_totals(batch: PolicyBatch) -> Float64Array:

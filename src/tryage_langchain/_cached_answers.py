@@ -1,0 +1,100 @@
+"""Answers as a cache keeps them: whole messages or parsed objects, copied on both ways."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.outputs import ChatResult
+from pydantic import BaseModel
+
+from tryage.chat.streams import PeekedStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from tryage_langchain._arguments import BoundArguments
+
+
+class CacheHooks(NamedTuple):
+    """How answers are kept and returned; the default neither keeps nor reads any."""
+
+    to_cache: Callable[[Any], Any] = lambda _: None
+    from_cache: Callable[[Any], Any] | None = None
+
+
+def to_cache(answer: Any) -> Any:
+    """Return a copy of an answer, or of the chunks of a stream as one message; None if neither."""
+    if isinstance(answer, ChatResult):
+        return None
+    if isinstance(answer, list):
+        if not all(isinstance(chunk, AIMessageChunk) for chunk in answer):
+            return None
+        answer = message_chunk_to_message(reduce(add, answer))
+    return deepcopy(answer)
+
+
+def from_cache(kept: Any) -> Any:
+    """Return a copy of a kept answer: its tokens count as free, and it is a message of its own."""
+    answer = deepcopy(kept)
+    if isinstance(answer, dict) and isinstance(answer.get("raw"), AIMessage):
+        return {**answer, "raw": _free_message(answer["raw"])}
+    return _free_message(answer) if isinstance(answer, AIMessage) else answer
+
+
+def _free_message(message: AIMessage) -> AIMessage:
+    """Return a message without an id, whose tokens cost nothing, as LangChain's cache marks it."""
+    usage = message.usage_metadata
+    free = None if usage is None else {**usage, "total_cost": 0}
+    return message.model_copy(update={"id": None, "usage_metadata": free})
+
+
+def stream_from_cache(kept: Any) -> PeekedStream:
+    """Return a kept answer as a stream of one chunk."""
+    return PeekedStream([_chunk_of(from_cache(kept))], iter(()))
+
+
+def astream_from_cache(kept: Any) -> PeekedStream:
+    """Return a kept answer as a stream of one chunk, which is awaited."""
+    return PeekedStream([_chunk_of(from_cache(kept))], _no_chunks())
+
+
+def _chunk_of(answer: Any) -> Any:
+    if not isinstance(answer, AIMessage):
+        return answer
+    fields = answer.model_dump(exclude={"type"})
+    return AIMessageChunk(**fields, chunk_position="last")
+
+
+async def _no_chunks() -> AsyncIterator[Any]:
+    chunks: tuple[Any, ...] = ()
+    for chunk in chunks:
+        yield chunk
+
+
+WHOLE = CacheHooks(to_cache, from_cache)
+STREAM = CacheHooks(to_cache, stream_from_cache)
+ASYNC_STREAM = CacheHooks(to_cache, astream_from_cache)
+
+
+def answer_settings(
+    arguments: BoundArguments, kwargs: Mapping[str, Any]
+) -> dict[str, object] | None:
+    """Return plain values for all that shapes an answer beside messages and tools.
+
+    None if something has none; then no answer to the call is kept.
+    """
+    schema = arguments.argument if arguments.structured_output else None
+    if isinstance(schema, type):
+        if not issubclass(schema, BaseModel):
+            return None
+        schema = [schema.__module__, schema.__qualname__, schema.model_json_schema()]
+    return {
+        "method": arguments.method,
+        "bound": dict(arguments.kwargs),
+        "schema": schema,
+        "call": {key: value for key, value in kwargs.items() if key != "timeout"},
+    }
