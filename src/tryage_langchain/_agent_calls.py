@@ -163,7 +163,10 @@ def _strip_block(block: Any) -> Any:
 
 
 def traced_model(
-    model: BaseChatModel, record: RoutingRecord, callback: BaseCallbackHandler
+    model: BaseChatModel,
+    record: RoutingRecord,
+    callback: BaseCallbackHandler,
+    tags: Sequence[str] = (),
 ) -> BaseChatModel:
     """Return a view of a model whose runs show what was chosen and why, and reach the callback.
 
@@ -179,7 +182,7 @@ def traced_model(
     return view_model(
         model,
         {
-            "tags": [*(model.tags or []), f"tryage:{name}"],
+            "tags": [*(model.tags or []), f"tryage:{name}", *tags],
             "metadata": {**(model.metadata or {}), **metadata},
             "callbacks": _with_handler(model.callbacks, callback),
         },

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -90,13 +90,26 @@ def _says_something(message: AIMessage) -> bool:
 
 
 def _is_cut_off(metadata: Mapping[str, Any]) -> bool:
+    return any(reason in _CUT_OFF_REASONS for reason in _finish_reasons(metadata))
+
+
+def finish_reason(metadata: Mapping[str, Any]) -> str | None:
+    """Return why a provider ended an answer, in lower case, None if it does not say.
+
+    That it was cut off counts before another word of the provider, such as "incomplete".
+    """
+    reasons = list(_finish_reasons(metadata))
+    cut_off = (reason for reason in reasons if reason in _CUT_OFF_REASONS)
+    return next(cut_off, reasons[0] if reasons else None)
+
+
+def _finish_reasons(metadata: Mapping[str, Any]) -> Iterator[str]:
     for key in _REASON_KEYS:
         reason = metadata.get(key)
         if isinstance(reason, Mapping):  # {"reason": "max_output_tokens"}
             reason = reason.get("reason")
-        if str(getattr(reason, "name", reason)).casefold() in _CUT_OFF_REASONS:
-            return True
-    return False
+        if reason is not None:
+            yield str(getattr(reason, "name", reason)).casefold()
 
 
 # Structured output -----------------------------------------------------------------------------
@@ -164,7 +177,7 @@ def _checked(answer: Any) -> Any:
         raise InvalidAnswerError(
             "The model has not called the tool for structured output.", is_usable=True
         )
-    if not isinstance(answer, dict) or set(answer) != _RAW_KEYS or answer["parsed"] is not None:
+    if not is_raw_answer(answer) or answer["parsed"] is not None:
         return answer
     error = answer["parsing_error"]
     raise InvalidAnswerError(
@@ -174,6 +187,11 @@ def _checked(answer: Any) -> Any:
         answer,
         is_usable=True,
     ) from error
+
+
+def is_raw_answer(answer: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether an answer is structured output beside its raw message, as LangChain has it."""
+    return isinstance(answer, dict) and set(answer) == _RAW_KEYS
 
 
 @contextmanager

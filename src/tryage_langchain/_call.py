@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from tryage.chat.batching import BatchingExecutor
 from tryage.chat.conversation import Conversation
 from tryage.chat.fallback import ChatRequest, FallbackSession
+from tryage.chat.hooks import SAMPLE_KEY
 from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
@@ -30,6 +31,7 @@ from tryage_langchain._call_settings import (
     read_call_settings,
 )
 from tryage_langchain._clients import view_model
+from tryage_langchain._evidence import log_probability_arguments
 from tryage_langchain._messages import (
     input_size,
     readable_messages,
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 
 EXPECTED_COST_KEY = "tryage_expected_cost"
 """Where the metadata of a model's run says in USD what it is expected to cost."""
+
+NO_STREAM_TAG = "nostream"
+"""With this tag LangGraph does not stream the tokens of a run: the answer may not be kept."""
 
 POLICIES_KEY = "tryage_policies"
 """Where the metadata of a model's run says what policies changed, and why: a list of texts."""
@@ -235,6 +240,8 @@ class PlannedCall:
         if model is not None:
             messages = readable_messages(messages, model)
         kwargs = translate_parameters(model, self.call.kwargs)
+        if self.session.asks_log_probabilities(self.plan, name):
+            kwargs = {**log_probability_arguments(model), **kwargs}
         return ClientCall(self.call.arguments.apply_to(client), list(messages), kwargs)
 
     def _remove_flags(self, text: str) -> str:
@@ -265,13 +272,14 @@ class PlannedCall:
         if (expected := record[COST_KEY]["expected"]) is not None:
             metadata[EXPECTED_COST_KEY] = expected
         metadata |= policy_metadata(record.get("policies", ()))
+        tags = [NO_STREAM_TAG] if is_checked(self.plan, record) else []
         config: RunnableConfig = {
             **self.config,
-            "tags": sorted({*self.config["tags"], f"tryage:{name}"}),
+            "tags": sorted({*self.config["tags"], f"tryage:{name}", *tags}),
             "metadata": {**self.config["metadata"], **metadata},
             "configurable": configurable_for_child(self.config),
         }
-        if "failed" in record:  # the caller's run id belongs to the first model
+        if is_repeated(record):  # the caller's run id belongs to the first call
             config.pop("run_id", None)
         return config
 
@@ -332,6 +340,17 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         sticky=settings.sticky,
         deadline=settings.deadline,
     )
+
+
+def is_checked(plan: RoutingPlan, record: RoutingRecord) -> bool:
+    """Tell whether an answer may not be kept, or is only evidence about another one."""
+    step = plan.step(record["model"])
+    return SAMPLE_KEY in record or (step is not None and step.verify is not None)
+
+
+def is_repeated(record: RoutingRecord) -> bool:
+    """Tell whether a call is not the first one: others have failed, were not kept, or are asked."""
+    return "failed" in record or "steps" in record[COST_KEY] or SAMPLE_KEY in record
 
 
 def policy_metadata(policies: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -16,11 +16,12 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
-from tryage.chat.hooks import FallbackHooks
+from tryage.chat.hooks import FallbackHooks, call_key
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage_langchain._answers import answer_problems, check_stream
 from tryage_langchain._cached_answers import ASYNC_STREAM, STREAM, WHOLE, CacheHooks
+from tryage_langchain._evidence import evidence_of
 from tryage_langchain._judges import text_of_answer
 from tryage_langchain._usage import UsageMeter, usage_of
 
@@ -93,7 +94,14 @@ def run_with_fallback(
     emit = partial(emit_event, config=planned_call.config)
     client_getter = get_client or planned_call.get_client
     hooks = FallbackHooks(
-        client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
+        client_getter,
+        emit,
+        call,
+        answer_problems,
+        meter.read,
+        text_of_answer,
+        meter.select,
+        evidence_of,
     )
     return run_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
 
@@ -110,7 +118,14 @@ async def arun_with_fallback(
     emit = partial(aemit_event, config=planned_call.config)
     client_getter = get_client or planned_call.aget_client
     hooks = FallbackHooks(
-        client_getter, emit, call, answer_problems, meter.read, text_of_answer, meter.select
+        client_getter,
+        emit,
+        call,
+        answer_problems,
+        meter.read,
+        text_of_answer,
+        meter.select,
+        evidence_of,
     )
     return await arun_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
 
@@ -125,7 +140,7 @@ def _child_config(
 ) -> RunnableConfig:
     """Return the config of a model's run; the answers of a chain do not show their tokens."""
     config = planned_call.child_config(record)
-    return config if child.shows_usage else meter.observe(config, record["model"])
+    return config if child.shows_usage else meter.observe(config, call_key(record))
 
 
 def annotate(answer: Any, record: RoutingRecord) -> Any:
@@ -175,6 +190,7 @@ class ChunkAnnotator:
         self._record, self._settle = record, settle
         self._is_first, self._has_model_name = True, False
         self._usage: TokenUsage | None = None
+        self._n_steps = 0
 
     def __call__(self, chunk: Any) -> Any:
         """Return the next chunk: the first with the record, the last with its costs and a name."""
@@ -188,14 +204,22 @@ class ChunkAnnotator:
             self._settle(self._usage)
             metadata |= self._last_metadata()
         if self._is_first:
-            metadata[RECORD_KEY] = self._record
+            metadata[RECORD_KEY] = self._first_record()
         self._is_first = False
         return chunk if metadata == chunk.response_metadata else _with_metadata(chunk, metadata)
+
+    def _first_record(self) -> RoutingRecord:
+        """Return the record as it is now: the last chunk adds the steps that come until then."""
+        costs = dict(self._record[COST_KEY])
+        self._n_steps = len(costs.get("steps", ()))
+        return {**self._record, COST_KEY: costs}
 
     def _last_metadata(self) -> dict[str, Any]:
         """Return what only the last chunk says."""
         name = {} if self._has_model_name else {"model_name": self._record["model"]}
         costs = {key: usd for key, usd in self._record[COST_KEY].items() if key != "expected"}
+        if "steps" in costs:
+            costs["steps"] = costs["steps"][self._n_steps :]
         is_known = any(usd is not None for usd in costs.values())
         return {**name, RECORD_KEY: {COST_KEY: costs}} if is_known else name
 

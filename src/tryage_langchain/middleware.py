@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -31,7 +31,7 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
-from tryage.chat.hooks import FallbackHooks
+from tryage.chat.hooks import FallbackHooks, call_key
 from tryage.chat.judging import AnswerJudge, check_judge_has_log
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models
@@ -41,6 +41,7 @@ from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
+from tryage.policies.evidence import AnswerEvidence
 from tryage_langchain._agent_calls import (
     AgentUsageMeter,
     adapt_request,
@@ -53,6 +54,7 @@ from tryage_langchain._agent_calls import (
     turn_key,
 )
 from tryage_langchain._answers import answer_problems
+from tryage_langchain._call import NO_STREAM_TAG, is_checked
 from tryage_langchain._call_settings import read_call_settings, with_runtime
 from tryage_langchain._clients import (
     ChatModelPool,
@@ -60,6 +62,7 @@ from tryage_langchain._clients import (
     candidate_pool,
     with_efforts,
 )
+from tryage_langchain._evidence import evidence_of, log_probability_arguments
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
 from tryage_langchain._judges import read_judge, text_of_answer
 from tryage_langchain._messages import input_size
@@ -238,6 +241,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             meter.read,
             text_of_response,
             meter.select,
+            evidence_of_response,
         )
         try:
             if call.plan is None:
@@ -269,6 +273,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             meter.read,
             text_of_response,
             meter.select,
+            evidence_of_response,
         )
         try:
             if call.plan is None:
@@ -339,7 +344,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             raise  # a default or the agent's own model must not break a limit
         except Exception as error:  # noqa: BLE001 - no failure of the routing may end the run
             return self._default_call(request, settings, turn, error)
-        return _PlannedCall(request, request, settings, turn, plan, plan.record())
+        asks = partial(self._session.asks_log_probabilities, plan)
+        return _PlannedCall(request, request, settings, turn, plan, plan.record(), None, asks)
 
     def _default_call(
         self, request: ModelRequest[Any], settings: CallSettings, turn: str, error: Exception
@@ -401,6 +407,7 @@ class _PlannedCall:
 
     `original` is the call as the agent makes it, and `request` what is asked, without flags. If
     there is no `plan`, `client` answers, or else the model of the request.
+    `asks_log_probabilities` tells by the name of a model whether it is asked for those.
     """
 
     original: ModelRequest[Any]
@@ -410,6 +417,7 @@ class _PlannedCall:
     plan: RoutingPlan | None
     record: RoutingRecord
     client: Any = None
+    asks_log_probabilities: Callable[[str], bool] = field(default=lambda _: False, repr=False)
 
 
 class _CallInput(NamedTuple):
@@ -486,7 +494,7 @@ def _ask(
     record: RoutingRecord,
 ) -> _Answer:
     """Let a model answer; without a client, the model of the request."""
-    callback = meter.start(record["model"])
+    callback = meter.start(call_key(record))
     with invalid_structures():
         response = handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)
@@ -500,7 +508,7 @@ async def _aask(
     record: RoutingRecord,
 ) -> _Answer:
     """Do what `_ask` does, asynchronously."""
-    callback = meter.start(record["model"])
+    callback = meter.start(call_key(record))
     with invalid_structures():
         response = await handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)
@@ -513,13 +521,25 @@ def _request_for(
     if client is None:
         replaced = call.record["how"] == "replaced by another middleware"
         return adapt_request(call.request, call.request.model) if replaced else call.request
-    return adapt_request(call.request, traced_model(client, record, callback))
+    tags = [NO_STREAM_TAG] if call.plan is not None and is_checked(call.plan, record) else []
+    request = adapt_request(call.request, traced_model(client, record, callback, tags))
+    if not call.asks_log_probabilities(record["model"]):
+        return request
+    settings = {**log_probability_arguments(client), **request.model_settings}
+    return request.override(model_settings=settings)
 
 
 def text_of_response(answer: _Answer) -> str | None:
     """Return the text of the last message of an answer."""
     texts = [text_of_answer(m) for m in answer.response.result if isinstance(m, AIMessage)]
     return texts[-1] if texts else None
+
+
+def evidence_of_response(answer: _Answer) -> AnswerEvidence:
+    """Return what the last message of an answer tells about itself, and its structure."""
+    messages = [m for m in answer.response.result if isinstance(m, AIMessage)]
+    evidence = evidence_of(messages[-1]) if messages else AnswerEvidence()
+    return replace(evidence, parsed=answer.response.structured_response)
 
 
 def answer_problems_of_response(answer: _Answer) -> Collection[RefusedAnswer]:

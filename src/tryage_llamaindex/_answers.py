@@ -234,7 +234,7 @@ def answer_problems(answer: Any) -> frozenset[RefusedAnswer]:
         return frozenset()
     problems: dict[RefusedAnswer, bool] = {
         "empty": not _says_something(answer),
-        "length": _finish_reason(answer.raw) in _CUT_OFF_REASONS,
+        "length": finish_reason(answer.raw) in _CUT_OFF_REASONS,
     }
     return frozenset(problem for problem, is_there in problems.items() if is_there)
 
@@ -248,7 +248,7 @@ def _says_something(answer: ChatResponse | CompletionResponse) -> bool:
     return has_blocks or bool(message.additional_kwargs.get("tool_calls"))
 
 
-def _finish_reason(raw: Any) -> str | None:
+def finish_reason(raw: Any) -> str | None:
     """Return why a provider ended an answer, in lower case, None if it does not say."""
     lists: Iterable[Any] = (_field(raw, name) for name in _ANSWER_LISTS)
     holders = [raw, *(answers[0] for answers in lists if isinstance(answers, list) and answers)]

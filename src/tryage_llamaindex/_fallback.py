@@ -18,7 +18,7 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
-from tryage.chat.hooks import FallbackHooks
+from tryage.chat.hooks import FallbackHooks, call_key
 from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import (
     PeekedStream,
@@ -35,6 +35,7 @@ from tryage_llamaindex._cached_answers import (
     stream_from_cache,
     to_cache,
 )
+from tryage_llamaindex._evidence import evidence_of, log_probability_settings
 from tryage_llamaindex._judges import text_of_answer, text_of_chunk
 from tryage_llamaindex._messages import flag_remover
 from tryage_llamaindex._usage import UsageMeter, usage_of
@@ -66,7 +67,7 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
     def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
-        meter.start(record["model"])
+        meter.start(call_key(record))
         return caller()
 
     hooks = FallbackHooks(
@@ -77,6 +78,7 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
         meter.read,
         text_of_answer,
         meter.select,
+        read_evidence=evidence_of,
         to_cache=to_cache,
         from_cache=from_cache,
     )
@@ -88,7 +90,7 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
     async def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
-        meter.start(record["model"])
+        meter.start(call_key(record))
         return await caller()
 
     hooks = FallbackHooks(
@@ -99,6 +101,7 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
         meter.read,
         text_of_answer,
         meter.select,
+        read_evidence=evidence_of,
         to_cache=to_cache,
         from_cache=from_cache,
     )
@@ -116,7 +119,7 @@ def stream_with_fallback(
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
     def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
-        meter.start(record["model"])
+        meter.start(call_key(record))
         return peek_stream(caller(), has_content)
 
     hooks = FallbackHooks(
@@ -126,6 +129,7 @@ def stream_with_fallback(
         answer_problems,
         read_usage=meter.read,
         answered_by=meter.select,
+        read_evidence=evidence_of,
         to_cache=to_cache,
         from_cache=stream_from_cache,
     )
@@ -142,7 +146,7 @@ async def astream_with_fallback(
     meter = UsageMeter(is_hidden=call.child_emits_events)
 
     async def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
-        meter.start(record["model"])
+        meter.start(call_key(record))
         return await apeek_stream(await caller(), has_content)
 
     hooks = FallbackHooks(
@@ -152,6 +156,7 @@ async def astream_with_fallback(
         answer_problems,
         read_usage=meter.read,
         answered_by=meter.select,
+        read_evidence=evidence_of,
         to_cache=to_cache,
         from_cache=astream_from_cache,
     )
@@ -213,11 +218,16 @@ class LLMSession(FallbackSession["LLM"]):
         """
         child = self.clients.get_client(name)
         call.check(child)
-        child = self._configure(name, child, emits_events=call.child_emits_events)
+        settings = {}
+        if self.asks_log_probabilities(plan, name):
+            settings = log_probability_settings(child)
+        child = self._configure(name, child, settings, emits_events=call.child_emits_events)
         return lambda: call.invoke(child, flag_remover(plan, call.conversation))
 
-    def _configure(self, name: str, child: LLM, *, emits_events: bool) -> LLM:
-        """Return the child with callbacks such that every handler gets each answer once.
+    def _configure(
+        self, name: str, child: LLM, settings: dict[str, Any], *, emits_events: bool
+    ) -> LLM:
+        """Return the child with settings, and callbacks such that each gets an answer once.
 
         A child that emits no events of its own still has handlers that TryageLLM lacks. A child
         that emits them reports to its own handlers and to those of TryageLLM.
@@ -225,10 +235,10 @@ class LLMSession(FallbackSession["LLM"]):
         own_handlers = list(child.callback_manager.handlers)
         if emits_events:
             handlers = own_handlers + _exclude_handlers(self.handlers, own_handlers)
-            update = self.forwarded_settings
+            update = {**self.forwarded_settings, **settings}
         else:
             handlers = _exclude_handlers(own_handlers, self.handlers)
-            update = {}
+            update = settings
         if len(handlers) == len(own_handlers) and not update:
             return child
         key = (id(child), tuple(map(id, handlers)), repr(update))

@@ -21,7 +21,6 @@ from tryage.chat.fallback import (
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage.chat.usage import TokenUsage
-from tryage.core.policy import PolicyChoice
 from tryage.core.policy_change import CallPlan, CallStep, Verdict
 from tryage.errors import InvalidAnswerError
 from tryage.policies.evidence import AnswerEvidence
@@ -30,17 +29,9 @@ from tryage.testing import FixedPolicy
 USAGE = TokenUsage(1_000_000, 0)  # one million input tokens: the prices of the experts
 
 
-class FixedCascade(FixedPolicy):
-    """Asks "small", and "big" if the answer of "small" is not kept."""
-
-    def __init__(self, **step):
-        super().__init__("small")
-        self.step = step
-
-    def choose(self, batch):
-        choice = super().choose(batch)
-        plan = CallPlan((CallStep("small", **self.step), CallStep("big")))
-        return PolicyChoice(choice.experts, choice.reasons, [plan] * len(batch.choice))
+def cascade(**step):
+    """Return a policy that asks "small", and "big" if the answer of "small" is not kept."""
+    return FixedPolicy("small", CallPlan((CallStep("small", **step), CallStep("big"))))
 
 
 class TextPool(ClientPool[str]):
@@ -110,7 +101,7 @@ def ask(request):
 
 
 async def test_an_answer_that_is_kept_ends_the_call(ask, make_session):
-    policy = FixedCascade(verify=keep)
+    policy = cascade(verify=keep)
     answer, record, events = await ask(make_session(policy), {"small": "short"})
     assert answer == "short"
     assert [event["model"] for event in events] == ["small"]
@@ -122,7 +113,7 @@ async def test_an_answer_that_is_kept_ends_the_call(ask, make_session):
 
 
 async def test_an_answer_that_is_not_kept_is_billed_and_the_next_step_is_asked(ask, make_session):
-    policy = FixedCascade(verify=refuse)
+    policy = cascade(verify=refuse)
     session = make_session(policy)
     answer, record, events = await ask(session, {"small": "short", "big": "long"}, thread="7")
     assert answer == "long"
@@ -149,7 +140,7 @@ async def test_what_a_check_costs_is_billed_and_an_unknown_cost_makes_all_unknow
     ask, make_session
 ):
     for cost, billed in ((0.5, 11.5), (None, None)):
-        policy = FixedCascade(verify=lambda _, usd=cost: Verdict(False, "a judge says so", usd))
+        policy = cascade(verify=lambda _, usd=cost: Verdict(False, "a judge says so", usd))
         _, record, _ = await ask(make_session(policy), {"small": "short", "big": "long"})
         assert record["cost"]["billed"] == billed
         assert record["cost"]["steps"][1]["billed"] == 10.0
@@ -159,7 +150,7 @@ async def test_what_a_check_costs_is_billed_and_an_unknown_cost_makes_all_unknow
 async def test_an_answer_that_was_not_kept_is_returned_if_no_later_step_answers(
     ask, make_session, error
 ):
-    policy = FixedCascade(verify=refuse)
+    policy = cascade(verify=refuse)
     answer, record, events = await ask(make_session(policy), {"small": "short", "big": error})
     assert answer == "short"
     assert record["model"] == "small"
@@ -174,7 +165,7 @@ async def test_an_answer_that_was_not_kept_is_returned_if_no_later_step_answers(
 async def test_an_answer_that_was_not_kept_is_returned_if_the_next_step_cools_down(
     ask, make_session
 ):
-    session = make_session(FixedCascade(verify=refuse))
+    session = make_session(cascade(verify=refuse))
     await ask(session, {"small": "short", "big": ConnectionError()})
     answer, record, events = await ask(session, {"small": "short", "big": "long"})
     assert answer == "short"
@@ -184,7 +175,7 @@ async def test_an_answer_that_was_not_kept_is_returned_if_the_next_step_cools_do
 
 
 async def test_an_answer_that_is_not_kept_is_no_attempt_that_failed(ask, make_session):
-    session = make_session(FixedCascade(verify=refuse), 1)
+    session = make_session(cascade(verify=refuse), 1)
     answer, _, _ = await ask(session, {"small": "short", "big": "long"})
     assert answer == "long"
 
@@ -194,7 +185,7 @@ async def test_an_answer_that_was_not_kept_is_returned_after_the_deadline(ask, m
         time.sleep(0.05)
         return Verdict(False, "it is too short")
 
-    policy = FixedCascade(verify=slow)
+    policy = cascade(verify=slow)
     answers = {"small": "short", "big": "long"}
     answer, record, _ = await ask(make_session(policy), answers, deadline=0.04)
     assert answer == "short"
@@ -202,7 +193,7 @@ async def test_an_answer_that_was_not_kept_is_returned_after_the_deadline(ask, m
 
 
 async def test_a_step_that_fails_leads_to_the_next_step(ask, make_session):
-    policy = FixedCascade(verify=keep)
+    policy = cascade(verify=keep)
     refused = InvalidAnswerError("It does not parse.", "refused", is_usable=True)
     answer, record, _ = await ask(make_session(policy), {"small": refused, "big": "long"})
     assert answer == "long"
@@ -216,7 +207,7 @@ async def test_a_check_that_fails_keeps_nothing(ask, make_session, caplog):
         raise RuntimeError("a secret")
 
     answers = {"small": "short", "big": "long"}
-    answer, record, _ = await ask(make_session(FixedCascade(verify=broken)), answers)
+    answer, record, _ = await ask(make_session(cascade(verify=broken)), answers)
     assert answer == "long"
     assert "its check failed with RuntimeError" in record["reason"]
     assert "RuntimeError" in caplog.text
@@ -230,7 +221,7 @@ async def test_the_check_gets_the_answer_the_question_and_the_samples(ask, make_
         seen.append(evidence)
         return Verdict(True, "both agree")
 
-    policy = FixedCascade(verify=verify, samples=("small", "plain"))
+    policy = cascade(verify=verify, samples=("small", "plain"))
     answers = {
         "small": lambda record: "a sample" if "sample" in record else "an answer",
         "plain": "another sample",
@@ -246,7 +237,7 @@ async def test_the_check_gets_the_answer_the_question_and_the_samples(ask, make_
 
 async def test_samples_are_asked_at_the_same_time(make_session):
     barrier = threading.Barrier(2, timeout=5)
-    session = make_session(FixedCascade(verify=keep, samples=("small",)))
+    session = make_session(cascade(verify=keep, samples=("small",)))
     hooks = FallbackHooks(
         session.clients.get_client, lambda _: None, lambda *_: str(barrier.wait())
     )
@@ -257,7 +248,7 @@ async def test_samples_are_asked_at_the_same_time(make_session):
 
 async def test_a_sample_that_fails_is_no_evidence(ask, make_session):
     seen = []
-    policy = FixedCascade(
+    policy = cascade(
         verify=lambda evidence: seen.append(evidence) or keep(evidence), samples=("plain",)
     )
     answers = {"small": "an answer", "plain": ConnectionError()}
@@ -268,7 +259,7 @@ async def test_a_sample_that_fails_is_no_evidence(ask, make_session):
 
 
 async def test_a_conversation_that_stays_with_its_expert_is_no_cascade(ask, make_session):
-    session = make_session(FixedCascade(verify=refuse))
+    session = make_session(cascade(verify=refuse))
     await ask(session, {"small": "short", "big": "long"}, thread="7")
     turns = [Turn("user", "small question"), Turn("assistant", "long"), Turn("tool", "42")]
     plan = session.plan(ChatRequest(Conversation(turns, thread="7"), None, None))
@@ -277,7 +268,7 @@ async def test_a_conversation_that_stays_with_its_expert_is_no_cascade(ask, make
 
 
 async def test_an_expert_that_is_asked_for_by_name_is_no_cascade(make_session):
-    session = make_session(FixedCascade(verify=refuse))
+    session = make_session(cascade(verify=refuse))
     request = ChatRequest(Conversation([Turn("user", "small question")]), None, "small")
     assert list(session.plan(request).order()) == ["small"]
     assert session.plan(request).steps == ()
@@ -331,7 +322,7 @@ def read_stream(request):
 
 async def test_a_stream_is_passed_on_when_the_whole_answer_is_checked(read_stream, make_session):
     texts = {"small": "one two three"}
-    policy = FixedCascade(verify=keep)
+    policy = cascade(verify=keep)
     chunks, record, before = await read_stream(make_session(policy), texts)
     assert (chunks, before) == (["one", "two", "three"], 3)
     assert record["cost"]["steps"][0]["kept"]
@@ -340,14 +331,14 @@ async def test_a_stream_is_passed_on_when_the_whole_answer_is_checked(read_strea
 
 async def test_nothing_of_a_stream_that_is_not_kept_is_passed_on(read_stream, make_session):
     texts = {"small": "one two three", "big": "four five six"}
-    chunks, record, before = await read_stream(make_session(FixedCascade(verify=refuse)), texts)
+    chunks, record, before = await read_stream(make_session(cascade(verify=refuse)), texts)
     assert chunks == ["four", "five", "six"]
     assert before == 3 + 1  # the answer of the last step streams live
     assert [step["billed"] for step in record["cost"]["steps"]] == [1.0, None]
 
 
 async def test_a_stream_is_passed_on_from_where_it_is_sure_to_be_kept(read_stream, make_session):
-    policy = FixedCascade(verify=keep, is_certain=lambda evidence: "two" in evidence.text)
+    policy = cascade(verify=keep, is_certain=lambda evidence: "two" in evidence.text)
     chunks, _, before = await read_stream(make_session(policy), {"small": "one two three four"})
     assert (chunks, before) == (["one", "two", "three", "four"], 2)
 
@@ -359,7 +350,7 @@ async def test_a_stream_that_breaks_off_before_it_is_sure_leads_to_the_next_step
         yield "one"
         raise ConnectionError
 
-    session = make_session(FixedCascade(verify=keep))
+    session = make_session(cascade(verify=keep))
     streams = {"small": breaking, "big": lambda: iter(["two"])}
     hooks = FallbackHooks(
         str, lambda _: None, lambda client, _: peek_stream(streams[client](), bool)

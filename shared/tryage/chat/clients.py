@@ -63,6 +63,7 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         # One lock for each client: a client that takes long to make must not hold up the others.
         self._locks = {name: ForkSafeLock() for name in sources}
         self._health_keys: dict[str, Hashable] = {}
+        self.without_log_probabilities: set[str] = set()  # whose clients refuse to give them
 
     @classmethod
     def is_valid_source(cls, source: object) -> bool:

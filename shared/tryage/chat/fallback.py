@@ -22,6 +22,7 @@ from tryage.chat.cascade import Cascade
 from tryage.chat.costs import CallCosts
 from tryage.chat.hedging import HedgedCall
 from tryage.chat.hooks import FallbackHooks as FallbackHooks  # noqa: PLC0414, TC001 - its former place
+from tryage.chat.log_probabilities import refuses_log_probabilities
 from tryage.chat.outcomes import SIGNALS, CallOutcome, Signal
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
@@ -113,6 +114,15 @@ class FallbackSession(Generic[C]):
             key_of=self.clients.health_key,
             timer=CallTimer(self.limits.with_deadline(deadline)),
         )
+
+    def asks_log_probabilities(self, plan: RoutingPlan, name: str) -> bool:
+        """Tell whether an expert is asked for the log probabilities of the tokens of its answer.
+
+        A cascade reads them, and the client of the expert has not refused them before.
+        """
+        step = plan.step(name)
+        refused = self.clients.without_log_probabilities
+        return step is not None and step.needs_log_probabilities and name not in refused
 
     def hedged_call(
         self, plan: RoutingPlan, attempts: Attempts, hooks: FallbackHooks
@@ -241,12 +251,22 @@ class _FallbackCall:
             answer = yield from self.cascade.read_enough(name, answer)
             _check_answer(answer, self.hooks, self.session.retry_on)
         except Exception as error:
+            if self._ends_log_probabilities(name, error):
+                return (yield from self._ask(name))
             self._fail(name, error)
             return None
         self.attempts.add_success(name)
         if not (yield from self.cascade.keeps(name, answer, samples)):
             return None
         return self._serve(name, record, answer), record
+
+    def _ends_log_probabilities(self, name: str, error: Exception) -> bool:
+        """Tell whether an expert has refused log probabilities: it is asked without them again."""
+        asks = self.session.asks_log_probabilities(self.plan, name)
+        if not (asks and refuses_log_probabilities(error)):
+            return False
+        self.session.clients.without_log_probabilities.add(name)
+        return True
 
     def _fail(self, name: str, error: Exception, *, client_called: bool = True) -> None:
         """Note that an expert has failed.

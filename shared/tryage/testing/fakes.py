@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.decision import Decision
+    from tryage.core.policy_change import CallPlan
 
 
 class FixedPerception(Perception):
@@ -112,14 +113,14 @@ class LearningPerception(FixedPerception):
 
 
 class FixedPolicy(Policy):
-    """A policy that chooses one expert for every prompt.
+    """A policy that chooses one expert for every prompt, and says how it is called.
 
     `recorded` lists the ids of the decisions that it is told of, `kept` the id, expert and keys of
     the calls that needed none, and `settled` the id, expert and USD of the answers.
     """
 
-    def __init__(self, expert: str) -> None:
-        self.expert = expert
+    def __init__(self, expert: str, calls: CallPlan | None = None) -> None:
+        self.expert, self.calls = expert, calls
         self.recorded: list[str] = []
         self.kept: list[tuple[str, str, dict[str, str]]] = []
         self.settled: list[tuple[str, str | None, float | None]] = []
@@ -127,7 +128,8 @@ class FixedPolicy(Policy):
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
         """Choose the expert."""
         experts = np.full(len(batch.choice), batch.library.index(self.expert))
-        return PolicyChoice(experts, [f"{self.expert} is on offer"] * len(experts))
+        reasons, calls = [f"{self.expert} is on offer"], [self.calls]
+        return PolicyChoice(experts, reasons * len(experts), calls * len(experts))
 
     def record(self, decision: Decision) -> None:
         """Note the id of a decision."""
