@@ -6,6 +6,7 @@ TryageError
 │   ├── LibraryError                   an empty library, duplicate names, an unknown expert
 │   ├── QTableError                    a Q-table that cannot be read or used
 │   └── GuaranteeError                 measured answers that do not allow a guarantee
+├── InfeasibleError (ValueError)       limits that no assignment of prompts to experts meets
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
@@ -60,6 +61,20 @@ class GuaranteeError(InputError):
     def __init__(self, message: str = "", n_needed: int | None = None) -> None:
         super().__init__(message)
         self.n_needed = n_needed
+
+
+class InfeasibleError(TryageError, ValueError):
+    """No assignment of the prompts to experts meets all limits; the message says which is too low.
+
+    `least_budget`, in USD, and `best_quality` are what would be possible, None where they are not
+    the limit that cannot be met.
+    """
+
+    def __init__(
+        self, message: str, least_budget: float | None = None, best_quality: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.least_budget, self.best_quality = least_budget, best_quality
 
 
 class NoExpertError(TryageError, LookupError):

@@ -8,6 +8,10 @@ from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tryage.policies.answer_cache import AnswerCache as AnswerCache
+    from tryage.policies.assignment import Assignment as Assignment
+    from tryage.policies.assignment import assign as assign
+    from tryage.policies.assignment_front import AssignmentFront as AssignmentFront
+    from tryage.policies.assignment_front import assignment_front as assignment_front
     from tryage.policies.cascade import Cascade as Cascade
     from tryage.policies.cascade_calibration import LabelledAnswer as LabelledAnswer
     from tryage.policies.cascade_steps import Ensemble as Ensemble
@@ -37,6 +41,8 @@ _MODULES = {
     "AnswerCache": "tryage.policies.answer_cache",
     "AnswerEvidence": "tryage.policies.evidence",
     "AnswerTest": "tryage.policies.evidence",
+    "Assignment": "tryage.policies.assignment",
+    "AssignmentFront": "tryage.policies.assignment_front",
     "Cascade": "tryage.policies.cascade",
     "CompositeRouter": "tryage.policies.composite",
     "Ensemble": "tryage.policies.cascade_steps",
@@ -57,6 +63,8 @@ _MODULES = {
     "Split": "tryage.policies.split",
     "Threshold": "tryage.policies.threshold",
     "Verifier": "tryage.policies.evidence",
+    "assign": "tryage.policies.assignment",
+    "assignment_front": "tryage.policies.assignment_front",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)
