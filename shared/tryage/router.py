@@ -501,7 +501,7 @@ class Router(RouterLog, RouterSources):
         Raises:
             InputError: a value is out of range, or the router has no expert of the data.
             QTableError: no prompt of the table was measured.
-            NoExpertError, PerceptionError: a prompt has no eligible expert.
+            PerceptionError: the prediction fails.
             TrafficError: there is no log, or the store fails.
         """
         from tryage.simulation.compare import compare

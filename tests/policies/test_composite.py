@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tryage import Expert, Router
+from tryage import Expert, QTable, Router
+from tryage.core.policy import Policy
 from tryage.errors import InputError, LibraryError, PersistenceError
 from tryage.policies import Shadow, Split
 from tryage.testing import FixedPerception, LearningPerception
@@ -115,3 +116,9 @@ def test_a_perception_without_experts_of_another_router_cannot_stand_for_all():
     routers = {"a": Router(FixedPerception({"x": 0.1})), "b": Router(FixedPerception({"y": 0.1}))}
     with pytest.raises(PerceptionError):
         Split(routers)
+
+
+def test_each_router_is_simulated_by_itself(policy):
+    table = QTable(("p",), ("medium", "small"), [[0.0, 1.0]])
+    with pytest.raises(InputError, match="has several routers"):
+        policy.simulate(Policy(), table)

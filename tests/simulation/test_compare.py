@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage import Expert, Router
+from tryage import Expert, Preferences, Router
 from tryage.core.policy import Policy, PolicyBatch, PolicyChoice
 from tryage.errors import InputError
 from tryage.scoring.qtable import QTable
@@ -83,6 +83,8 @@ def test_several_policies_have_the_names_that_they_are_given():
     assert found["two"].score == found["plain routing"].score
     with pytest.raises(InputError, match="expected a policy"):
         simulate({"none": "cheapest"})
+    with pytest.raises(InputError, match="names of policies"):
+        simulate({1: Cheapest()})
     with pytest.raises(InputError, match="There is no policy"):
         compare(make_router, {}, stream_of_table(TABLE))
 
@@ -116,3 +118,20 @@ def test_a_threshold_never_chooses_what_was_not_measured():
     table = QTable(("p",), ("small", "large"), [[NAN, 1.0]], costs=[[1.0, 10.0]])
     (point,) = threshold_points(np.zeros((1, 2)), np.ones((1, 2)), stream_of_table(table))
     assert (point.score, point.cost) == (0.0, 10.0)
+
+
+def test_prompts_for_which_no_expert_is_allowed_are_refused_in_plain_routing_too():
+    def strict(policy: Policy | None) -> Router:
+        return make_router(policy).with_preferences(Preferences(max_cost=1e-12))
+
+    found = compare(strict, Policy(), stream_of_table(TABLE))
+    assert found["plain routing"].outcomes == {"refused": 1.0}
+    assert found["Policy"].score is None
+    assert found.thresholds == ()
+    assert "100% refused" in str(found)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": 2.5}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(options):
+    with pytest.raises(InputError, match="must be a whole number"):
+        simulate(**options)

@@ -81,5 +81,7 @@ def test_unknown_costs_are_filled_and_losses_are_marked_as_estimated():
 def test_arrays_of_another_shape_are_refused():
     with pytest.raises(InputError, match="evidence has the shape"):
         stream_of_table(make_table(), evidence=np.zeros((4, 3)))
+    with pytest.raises(InputError, match="expected a ConversationContext"):
+        stream_of_table(make_table(), contexts=["user"] * 4)
     with pytest.raises(InputError, match="contexts has another length"):
         stream_of_table(make_table(), contexts=[ConversationContext()])

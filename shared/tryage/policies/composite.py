@@ -119,6 +119,10 @@ class CompositeRouter(Router):
             "it again."
         )
 
+    def _rebuilt(self, perception: Perception, library: Library) -> NoReturn:
+        """Raise, as `_with_parts` does: each router is simulated by itself."""
+        self._with_parts(perception, library)
+
     def save_pretrained(self, folder: str | Path, **_: Any) -> NoReturn:  # noqa: ANN401 - the options of a push
         """Raise: each router is saved by itself, and a policy is a line of code.
 

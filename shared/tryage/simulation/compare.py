@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from tryage.core.pareto import lower_envelope
 from tryage.core.policy import check_policy
 from tryage.core.ranking import Ranking
-from tryage.core.validation import check_integer
-from tryage.errors import InputError
+from tryage.core.validation import check_integer, check_strings
+from tryage.errors import InputError, NoExpertError
 from tryage.simulation.result import (
     ORACLE,
     PLAIN,
@@ -25,13 +26,14 @@ from tryage.simulation.run import (
     REFUSED,
     SimulatedClock,
     SimulatedRun,
+    decide_rows,
     measured_preferences,
     run_policy,
 )
 from tryage.simulation.stream import row_means
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
     from tryage.core.decision import Decision
@@ -85,12 +87,11 @@ def compare(  # noqa: PLR0913 - what is run, and how
 
     Raises:
         InputError: a policy is none, or a number is out of range.
-        NoExpertError, PerceptionError: no prompt has an eligible expert.
+        PerceptionError: the prediction fails.
     """
     check_integer("batch_size", batch_size, 1)
-    named = policies if isinstance(policies, dict) else {check_policy(policies).name: policies}
-    if not named:
-        raise InputError("There is no policy to simulate; give one, or several by their names.")
+    check_integer("seed", seed)
+    named = _named(policies)
     losses, costs = predictions(make_router(None), stream)
     unknown = float(np.isnan(stream.costs)[~np.isnan(stream.losses)].mean())
     if unknown:
@@ -115,6 +116,20 @@ def compare(  # noqa: PLR0913 - what is run, and how
         oracle=summarize(choice_run(ORACLE, stream, best_answers(stream)), seed=seed),
         notes=tuple(notes),
     )
+
+
+def _named(policies: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
+    """Return policies by their names.
+
+    Raises:
+        InputError: there is none, or a name or a policy is something else.
+    """
+    if not isinstance(policies, Mapping):
+        return {check_policy(policies).name: policies}
+    if not policies:
+        raise InputError("There is no policy to simulate; give one, or several by their names.")
+    check_strings("the names of policies", list(policies))
+    return policies
 
 
 def _run_copy(
@@ -144,12 +159,12 @@ def predictions(router: BatchRouter, stream: RequestStream) -> tuple[Float64Arra
     tables = np.full((2, len(stream), len(stream.experts)), np.nan)
     preferences = measured_preferences(stream)
     for first in range(0, len(stream), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        decisions = router.decide_batch(
-            stream.prompts[part], preferences[part], contexts=stream.contexts[part]
-        )
-        for row, decision in enumerate(decisions, first):
-            _fill_row(tables[:, row], decision, stream)
+        rows = range(first, min(first + _CHUNK, len(stream)))
+        for row, decision in zip(
+            rows, decide_rows(_decide(router), stream, preferences, rows), strict=True
+        ):
+            if not isinstance(decision, NoExpertError):
+                _fill_row(tables[:, row], decision, stream)
     return tables[0], tables[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,6 @@ from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float64Array, FloatArray
-
-_MAX_DISTANCE, _STEP = 6.0, 0.001  # of the integral of the normal density
 
 
 def simulated_evidence(losses: FloatArray, auc: float, seed: int = 0) -> Float64Array:
@@ -31,16 +30,7 @@ def simulated_evidence(losses: FloatArray, auc: float, seed: int = 0) -> Float64
         raise InputError("auc is 1; expected less: evidence that is never wrong is the answer key.")
     rng = np.random.default_rng(seed)
     is_right = rng.random(losses.shape) >= np.nan_to_num(losses, nan=1.0)
-    distance = _distance(auc)
+    distance = np.sqrt(2.0) * NormalDist().inv_cdf(auc)  # of the means: auc = Phi(d / sqrt(2))
     score = rng.normal(size=losses.shape) + np.where(is_right, distance, 0.0)
     odds = np.exp(distance * score - distance**2 / 2)  # the likelihood ratio of two normals
     return np.where(np.isnan(losses), np.nan, odds / (1.0 + odds))
-
-
-def _distance(auc: float) -> float:
-    """Return the distance d of the means with `auc` = Phi(d / sqrt(2)), in standard deviations."""
-    points = np.arange(0.0, _MAX_DISTANCE, _STEP)
-    density = np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
-    steps = (density[1:] + density[:-1]) / 2 * _STEP
-    areas = 0.5 + np.concatenate([[0.0], np.cumsum(steps)])  # Phi at each point
-    return float(np.sqrt(2.0) * np.interp(auc, areas, points))

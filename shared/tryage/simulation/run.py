@@ -110,7 +110,7 @@ def run_policy(  # noqa: PLR0913 - what is run, and how
         rows = range(first, min(first + batch_size, len(stream)))
         if clock is not None:
             clock.time = float(stream.times[first])
-        for row, decision in zip(rows, _decisions(decide, stream, preferences, rows), strict=True):
+        for row, decision in zip(rows, decide_rows(decide, stream, preferences, rows), strict=True):
             if isinstance(decision, NoExpertError):
                 recorder.refuse(row, decision)
             else:
@@ -136,20 +136,23 @@ def measured_preferences(stream: RequestStream) -> list[Preferences | None]:
     return found
 
 
-def _decisions(
+def decide_rows(
     decide: Decide,
     stream: RequestStream,
     preferences: Sequence[Preferences | None],
     rows: range,
 ) -> Sequence[Decision | NoExpertError]:
-    """Decide some requests together; one by one if one of them has no expert."""
+    """Decide some requests together; one by one if one of them has no expert.
+
+    That one has its error in place of a decision.
+    """
     part = slice(rows.start, rows.stop)
     try:
         return decide(stream.prompts[part], preferences[part], stream.contexts[part])
     except NoExpertError as error:
         if len(rows) == 1:
             return [error]
-    singles = [_decisions(decide, stream, preferences, range(row, row + 1)) for row in rows]
+    singles = [decide_rows(decide, stream, preferences, range(row, row + 1)) for row in rows]
     return [single[0] for single in singles]
 
 

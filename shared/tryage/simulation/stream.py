@@ -9,7 +9,7 @@ import numpy as np
 
 from tryage.core.request import ConversationContext
 from tryage.core.simulated_answer import SimulatedAnswer
-from tryage.core.validation import check_number
+from tryage.core.validation import check_integer, check_number
 from tryage.errors import InputError, QTableError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RequestStream:
             raise InputError(f"order is {order!r:.80}; expected one of {', '.join(ORDERS)}.")
         if order == "given":
             return self
-        rows = np.random.default_rng(seed).permutation(len(self))
+        rows = np.random.default_rng(check_integer("seed", seed)).permutation(len(self))
         if order == "shuffled":
             return self.take(rows)
         difficulty = np.nan_to_num(row_means(self.losses), nan=0.5)[rows]
@@ -184,7 +184,12 @@ def stream_of_table(
 def _contexts(
     given: Sequence[ConversationContext] | None, size: int
 ) -> tuple[ConversationContext, ...]:
-    return (ConversationContext(),) * size if given is None else tuple(given)
+    if given is None:
+        return (ConversationContext(),) * size
+    for one in given:
+        if not isinstance(one, ConversationContext):
+            raise InputError(f"contexts has {one!r:.80}; expected a ConversationContext for each.")
+    return tuple(given)
 
 
 def row_means(table: FloatArray) -> Float64Array:

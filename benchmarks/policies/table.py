@@ -1,0 +1,440 @@
+"""All policies beside plain routing on the sets with prices: cost at parity, AIQ, half the cost.
+
+Run from the root of the repository, after installing the extra `evaluate` (about 20 minutes):
+
+    python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5]
+
+A policy is a family over one setting, such as the share of `Threshold`. Every setting runs once
+over the whole set, shuffled, in the simulation that `router.simulate` uses, with predictions of
+routers that have not seen the prompt. The prompts are in two halves: what is chosen or calibrated
+is chosen on one half and measured on the other.
+
+- Cost at parity: the cost, relative to that of the best single expert, of the cheapest setting that
+  scores at most half a point below it on the other half; beside it how far below it really is.
+- AIQ (RouterBench): the mean height of the hull of all settings between the costs of the cheapest
+  and of the dearest expert. On zoonk_tasks nobody answered most prompts: the best single expert is
+  the best of those that answered a prompt, and policies with a reference have no row.
+- Score at half the cost: the height of the hull at half the cost of the best single expert.
+
+The evidence of a cascade is simulated with an AUC of .8. `AnswerCache` stands apart: it runs on
+requests drawn from the prompts by Zipf's law.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from out_of_fold import FOLDER, PRICED_SETS, out_of_fold
+
+from tryage import Preferences, Router
+from tryage.core.request import ConversationContext
+from tryage.errors import TryageError
+from tryage.learning.evaluation.costs import sweep_weight
+from tryage.policies import AnswerCache, Cascade, Guarantee, QualityGap, Threshold
+from tryage.policies.cascade_calibration import fit_odds_ratios
+from tryage.policies.evidence import LogProbability
+from tryage.policies.likelihood import Likelihood
+from tryage.scoring.qtable import QTable
+from tryage.simulation.compare import best_answers
+from tryage.simulation.evidence import simulated_evidence
+from tryage.simulation.metrics import (
+    PARITY_TOLERANCE,
+    aiq,
+    score_at_cost,
+)
+from tryage.simulation.recorded_perception import RecordedPerception
+from tryage.simulation.run import SimulatedClock, run_policy
+from tryage.simulation.stream import RequestStream, stream_of_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from out_of_fold import OutOfFoldTable
+
+    from tryage.core.arrays import BoolArray, Float64Array, IndexArray
+    from tryage.core.policy import Policy
+
+AUC = 0.8  # of the simulated evidence
+
+WEIGHTS = np.append(0.0, np.geomspace(1e-3, 1e4, 141))
+
+SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+
+BUDGETS = (0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0)  # of the best single expert's cost
+
+GAPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.4)
+
+LEVELS = (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # of the reference's score
+
+ANSWER_VALUES = (2.0, 5.0, 10.0, 18.0, 30.0, 50.0, 100.0, 250.0, 1e3, 1e5)  # best single's costs
+
+ZIPF, CACHE_SHARE = 1.0, 0.1  # the exponent, and the size of the cache as a share of the prompts
+
+_MAX_STEPS = 4  # of a cascade
+
+_RARE = 10.0  # added to the mean loss of an expert whose mean is over few, perhaps easy, prompts
+
+_MIN_COVERAGE = 0.95
+
+_BATCH = 32  # requests decided at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """One set with one seed: its requests in random order, and what is known of them.
+
+    `halves` `(n,)` is False for the prompts of the first half. `singles` `(2, n)` are the columns
+    of the best single expert: row h is chosen on half h, and is the next best where that one has
+    not answered.
+    """
+
+    table: QTable
+    stream: RequestStream
+    perception: RecordedPerception
+    predicted_losses: Float64Array
+    predicted_costs: Float64Array
+    halves: BoolArray
+    singles: IndexArray
+    seed: int
+
+    def router(self, preferences: Preferences | str) -> Router:
+        """Return a router that predicts what was predicted without the prompt."""
+        return Router(self.perception, preferences=preferences)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether one expert answered most prompts, so that others can be compared with it."""
+        return bool(self.table.measured.mean(axis=0).max() > _MIN_COVERAGE)
+
+    def half(self, index: int) -> IndexArray:
+        """Return the rows of a half."""
+        return np.flatnonzero(self.halves == bool(index))
+
+    def name(self, index: int) -> str:
+        """Return the name of the best single expert of a half."""
+        columns, counts = np.unique(self.singles[index], return_counts=True)
+        return self.table.experts[columns[counts.argmax()]]
+
+    def reference_cost(self, index: int) -> float:
+        """Return the mean cost of the best single expert on a half, in USD."""
+        rows = self.half(index)
+        return float(self.stream.costs[rows, self.singles[index][rows]].mean())
+
+
+Family = tuple["Float64Array", "Float64Array"]
+"""Scores and costs (USD) of every request at every setting, `(n, n_settings)` each."""
+
+Build = Callable[[Setup, int], "Iterator[tuple[Policy | None, Preferences | str]]"]
+"""Yields each setting of a policy that learns from one half: the policy, and the preferences."""
+
+
+def make_setup(name: str, seed: int, folder: Path) -> Setup:
+    """Return one set in random order."""
+    found = out_of_fold(name, seed, folder)
+    rows = np.flatnonzero(found.measured.any(axis=1))
+    rows = np.random.default_rng(seed).permutation(rows)
+    losses = np.where(found.measured, found.losses_true, np.nan)[rows]
+    table = QTable(
+        [found.prompts[row] for row in rows], found.names, losses, costs=found.costs_true[rows]
+    )
+    stream = stream_of_table(table, evidence=simulated_evidence(losses, AUC, seed))
+    predicted = [part[rows].astype(np.float64) for part in _predictions(found)]
+    perception = RecordedPerception(table.experts, table.prompts, *predicted)
+    _, group = np.unique(stream.groups, return_inverse=True)
+    halves = np.random.default_rng(seed + 1).permutation(group.max() + 1)[group] % 2 == 1
+    singles = np.stack([_best_single(losses, halves == bool(half)) for half in (0, 1)])
+    return Setup(table, stream, perception, predicted[0], predicted[2], halves, singles, seed)
+
+
+def _predictions(found: OutOfFoldTable) -> tuple[Float64Array, Float64Array, Float64Array]:
+    return found.losses_predicted, found.std_predicted, found.costs_predicted
+
+
+def _best_single(losses: Float64Array, rows: BoolArray) -> IndexArray:
+    """Return the column of the best expert of some rows, where it has a gap of the next one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # experts without an answer in this half
+        means = np.nan_to_num(np.nanmean(losses[rows], axis=0), nan=_RARE)
+    coverage = (~np.isnan(losses[rows])).mean(axis=0)
+    means = means + _RARE * (coverage < min(_MIN_COVERAGE, coverage.max()))
+    return np.where(np.isnan(losses), np.inf, means).argmin(axis=1)
+
+
+def run_family(setup: Setup, build: Build, half: int) -> Family | None:
+    """Run every setting over the whole set; what is learned is learned on one half.
+
+    None where the policy has no setting for this set.
+    """
+    runs = [_run(setup, *setting) for setting in build(setup, half)]
+    if not runs:
+        return None
+    return np.stack([run[0] for run in runs], axis=1), np.stack([run[1] for run in runs], axis=1)
+
+
+def _run(
+    setup: Setup, policy: Policy | None, preferences: Preferences | str
+) -> tuple[Float64Array, Float64Array]:
+    router, clock = setup.router(preferences).with_policy(policy), SimulatedClock()
+    if router.policy is not None:
+        router.policy.set_clock(clock)
+
+    def decide(prompts, preferences, contexts):  # noqa: ANN001, ANN202 - as `Decide`
+        return router.decide_batch(prompts, preferences, contexts=contexts)
+
+    run = run_policy("", decide, router.policy, setup.stream, batch_size=_BATCH, clock=clock)
+    return run.scores, run.costs
+
+
+def plain(setup: Setup, half: int) -> Family:
+    """Return plain routing at every weight of costs."""
+    return sweep_weight(
+        setup.predicted_losses,
+        setup.predicted_costs,
+        setup.table,
+        setup.reference_cost(half),
+        WEIGHTS,
+    )
+
+
+def thresholds(setup: Setup, half: int) -> Iterator[tuple[Policy, str]]:
+    """Yield RouteLLM's threshold between the best single expert and a cheaper one."""
+    if not setup.has_reference:
+        return
+    weak = _weak_expert(setup, half)
+    for share in SHARES:
+        yield Threshold(setup.name(half), weak, share=share), "best"
+
+
+def budgets(setup: Setup, half: int) -> Iterator[tuple[Policy, str]]:
+    """Yield budgets per request."""
+    for part in BUDGETS:
+        limit = part * setup.reference_cost(half)
+        yield Budget(usd_per_request=limit, requests=len(setup.stream)), "best"
+
+
+def gaps(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:  # noqa: ARG001 - as all others
+    """Yield quality gaps."""
+    for gap in GAPS:
+        yield QualityGap(gap), Preferences()
+
+
+def guarantees(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:
+    """Yield guarantees; where the data do not allow one, the reference answers everything."""
+    if not setup.has_reference:
+        return
+    reference, table = setup.name(half), setup.table.take(setup.half(half))
+    router = setup.router(Preferences())
+    for level in LEVELS:
+        try:
+            policy = Guarantee.calibrate(router, table, reference, at_least=level)
+        except TryageError:
+            policy = Guarantee(reference, at_least=level)
+        yield policy, Preferences()
+
+
+def cascades(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:
+    """Yield cascades from cheaper experts to the best single one, by the value of an answer."""
+    rows = setup.half(half)
+    evidence, right = setup.stream.evidence[rows].ravel(), 1.0 - setup.stream.losses[rows].ravel()
+    priors = np.clip(1.0 - setup.predicted_losses[rows].ravel(), 0.01, 0.99)
+    likelihood = Likelihood.fit(evidence, right, priors)
+    steps = _routed_experts(setup, half)
+    cascade = Cascade(steps, verify=LogProbability(), likelihoods=likelihood)
+    cascade.odds_ratios = fit_odds_ratios(
+        setup.router("best"), cascade.steps, setup.table.take(rows)
+    )
+    for value in ANSWER_VALUES:
+        yield cascade, Preferences(answer_value=value * setup.reference_cost(half))
+
+
+def _routed_experts(setup: Setup, half: int) -> list[str]:
+    """Return the experts that plain routing chooses most often on a half, the cheapest first."""
+    rows = setup.half(half)
+    counts = np.zeros(len(setup.table.experts))
+    for weight in WEIGHTS[1::10] / setup.reference_cost(half):
+        totals = setup.predicted_losses[rows] + weight * setup.predicted_costs[rows]
+        known = ~np.isnan(setup.stream.losses[rows])
+        chosen = np.where(known, totals, np.inf).argmin(axis=1)
+        counts += np.bincount(chosen, minlength=len(counts))
+    columns = np.argsort(-counts)[:_MAX_STEPS]
+    costs = np.nanmean(setup.stream.costs[rows][:, columns], axis=0)
+    return [setup.table.experts[column] for column in columns[np.argsort(costs)]]
+
+
+def _weak_expert(setup: Setup, half: int) -> str:
+    """Return the best expert that costs at most a third of the best one, else the cheapest.
+
+    Of those with the most answers: on zoonk_tasks nobody answered most prompts.
+    """
+    rows, single = setup.half(half), setup.name(half)
+    coverage = setup.table.measured[rows].mean(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # experts without an answer in this half
+        losses = np.nanmean(setup.table.losses[rows], axis=0)
+        costs = np.nanmean(setup.stream.costs[rows], axis=0)
+    limit = costs[setup.table.experts.index(single)] / 3
+    enough = coverage >= min(_MIN_COVERAGE, np.sort(coverage)[-4:].min())
+    cheap = enough & (costs <= limit)
+    if cheap.any():
+        return setup.table.experts[np.where(cheap, losses, np.inf).argmin()]
+    return setup.table.experts[np.where(enough, costs, np.inf).argmin()]
+
+
+FAMILIES: dict[str, Callable[..., Family | None]] = {
+    "plain routing": plain,
+    "Threshold": partial(run_family, build=thresholds),
+    # "Budget": partial(run_family, build=budgets),
+    "QualityGap": partial(run_family, build=gaps),
+    "Guarantee": partial(run_family, build=guarantees),
+    "Cascade": partial(run_family, build=cascades),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a row of the table says: of one policy, on one set, with one seed."""
+
+    relative_cost: float
+    difference: float
+    aiq: float
+    half_cost_score: float
+
+
+def figures(setup: Setup, family: Callable[..., Family | None]) -> Figures | None:
+    """Choose the setting for parity on each half, and measure it on the other one."""
+    found = []
+    for learned, judged in ((0, 1), (1, 0)):
+        run = family(setup, half=learned)
+        if run is None:
+            return None
+        scores, costs = run
+        train, test = setup.half(learned), setup.half(judged)
+        single = setup.singles[learned]
+        single_scores = 1.0 - setup.stream.losses[np.arange(len(single)), single]
+        single_costs = setup.stream.costs[np.arange(len(single)), single]
+        target = single_scores[train].mean() - PARITY_TOLERANCE
+        means = np.nanmean(scores[train], axis=0)
+        allowed = means >= target
+        prices = np.nanmean(costs[train], axis=0)
+        best = np.where(allowed, prices, np.inf).argmin() if allowed.any() else means.argmax()
+        x, y = np.nanmean(costs[test], axis=0), np.nanmean(scores[test], axis=0)
+        reference = single_costs[test].mean()
+        low, high, cheapest = _cost_range(setup, test)
+        hull = np.append(x, low), np.append(y, cheapest)  # anyone can ask the cheapest expert
+        found.append(
+            Figures(
+                x[best] / reference,
+                y[best] - single_scores[test].mean(),
+                aiq(*hull, low, high),
+                score_at_cost(*hull, reference / 2) or np.nan,
+            )
+        )
+    return _mean(found)
+
+
+def _mean(found: Sequence[Figures]) -> Figures:
+    names = ("relative_cost", "difference", "aiq", "half_cost_score")
+    return Figures(*(float(np.mean([getattr(one, name) for one in found])) for name in names))
+
+
+def _cost_range(setup: Setup, rows: IndexArray) -> tuple[float, float, float]:
+    """Return the mean costs of the cheapest and the dearest expert, and the former's score."""
+    coverage = setup.table.measured[rows].mean(axis=0)
+    usable = np.flatnonzero(coverage >= min(_MIN_COVERAGE, np.sort(coverage)[-4:].min()))
+    costs = np.nanmean(setup.stream.costs[rows][:, usable], axis=0)
+    score = 1.0 - np.nanmean(setup.stream.losses[rows][:, usable[costs.argmin()]])
+    return float(costs.min()), float(costs.max()), float(score)
+
+
+def fixed_rows(setup: Setup) -> dict[str, tuple[float, float]]:
+    """Return the score, and the cost relative to the best single expert, of what has no setting."""
+    rows, known = np.arange(len(setup.stream)), ~np.isnan(setup.stream.losses)
+    single = np.where(setup.halves, setup.singles[0], setup.singles[1])
+    oracle = best_answers(setup.stream)
+    reference = setup.stream.costs[rows, single].mean()
+    shares = known / known.sum(axis=1, keepdims=True)
+    random = [np.nansum(shares * part, axis=1).mean()
+              for part in (1.0 - setup.stream.losses, setup.stream.costs)]  # fmt: skip
+    picked = {
+        name: (
+            float(1.0 - setup.stream.losses[rows, columns].mean()),
+            float(setup.stream.costs[rows, columns].mean() / reference),
+        )
+        for name, columns in (("best single", single), ("oracle", oracle))
+    }
+    return picked | {"random": (float(random[0]), float(random[1] / reference))}
+
+
+def cache_saving(setup: Setup) -> tuple[float, float]:
+    """Return the cost of plain routing with an exact cache, relative to without, and the scores.
+
+    As many requests as there are prompts are drawn by Zipf's law; the cache holds a tenth of them.
+    """
+    size = len(setup.stream)
+    weights = np.arange(1, size + 1) ** -ZIPF
+    rows = np.random.default_rng(setup.seed).choice(size, size, p=weights / weights.sum())
+    contexts = (ConversationContext(keys={"user_id": "one"}),) * size
+    stream = replace(setup.stream.take(rows), contexts=contexts)
+    drawn = replace(setup, stream=stream)
+    value = Preferences(answer_value=100 * setup.reference_cost(0))
+    scores, costs = _run(drawn, None, value)
+    cached_scores, cached_costs = _run(drawn, AnswerCache(round(CACHE_SHARE * size)), value)
+    return float(cached_costs.sum() / costs.sum()), float(cached_scores.mean() - scores.mean())
+
+
+def print_set(name: str, seeds: int, folder: Path, labels: Sequence[str]) -> None:
+    """Print the table of one set, with the families of some labels."""
+    setups = [make_setup(name, seed, folder) for seed in range(seeds)]
+    print(f"\n{name}, {len(setups[0].stream):,} prompts, {len(setups[0].table.experts)} experts\n")
+    print("| policy | cost at parity | score there, points | AIQ | score at half the cost |")
+    print("|---|---:|---:|---:|---:|")
+    for label in labels:
+        found = (figures(setup, FAMILIES[label]) for setup in setups)
+        rows = [one for one in found if one is not None]
+        cells = [
+            _cell([one.relative_cost for one in rows], "{:.0%}"),
+            _cell([100 * one.difference for one in rows], "{:+.2f}"),
+            _cell([one.aiq for one in rows], "{:.4f}"),
+            _cell([one.half_cost_score for one in rows], "{:.4f}"),
+        ]
+        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+    fixed = [fixed_rows(setup) for setup in setups]
+    for label in fixed[0]:
+        score = np.mean([one[label][0] for one in fixed])
+        cost = np.mean([one[label][1] for one in fixed])
+        print(f"| {label} | {cost:.0%} | score {score:.4f} | | |")
+    saved = [cache_saving(setup) for setup in setups]
+    costs, differences = zip(*saved, strict=True)
+    cells = [_cell(costs, "{:.0%}"), _cell([100 * one for one in differences], "{:+.2f}")]
+    print(f"| AnswerCache, Zipf {ZIPF}: of plain routing | " + " | ".join(cells) + " | | |")
+
+
+def _cell(values: Sequence[float], form: str) -> str:
+    """Return the mean over the seeds, and the standard deviation between them."""
+    if not values:
+        return "-"
+    mean = form.format(np.nanmean(values))
+    return mean if len(values) < 2 else f"{mean} ± {form.format(np.nanstd(values)).lstrip('+')}"
+
+
+def main() -> None:
+    """Print a table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", nargs="+", choices=PRICED_SETS, default=list(PRICED_SETS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--policies", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    arguments = parser.parse_args()
+    for name in arguments.sets:
+        print_set(name, arguments.seeds, arguments.folder, arguments.policies)
+
+
+if __name__ == "__main__":
+    main()
