@@ -22,14 +22,16 @@ _REPORT_KEYS = ("token_usage", "usage")
 def usage_of(answer: Any) -> TokenUsage | None:
     """Return the tokens of an answer, None if nothing says them.
 
-    The answer is a message, a `ChatResult`, structured output with its raw message, or a stream
-    that has ended already.
+    The answer is a message, a `ChatResult`, structured output with its raw message, the event that
+    ends a message, or a stream that has ended already.
     """
     if isinstance(answer, PeekedStream):
         return add_usages([usage for usage in map(usage_of, answer.first_chunks) if usage])
     if isinstance(answer, ChatResult):
         answer = answer.generations[0].message if answer.generations else None
     if isinstance(answer, Mapping):
+        if answer.get("event") == "message-finish":  # of protocol v3
+            return read_usage(answer.get("usage"))
         answer = answer.get("raw")
     return _usage_of_message(answer) if isinstance(answer, AIMessage) else None
 

@@ -112,7 +112,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             "thread" as long as the model can answer, "call" not at all.
         default: The name of the model that answers when the routing fails; None is the agent's
             own. The failure is logged.
-        max_attempts: How many models may be asked for one answer; None is all.
+        max_attempts: How many models may fail before a call fails; None is all.
         deadline: Seconds for a whole call, over all models that are asked; None is no limit.
         attempt_timeout: Seconds for one model's answer; None is no limit.
         retry_on: Which answers are refused, so that the next model is asked: "empty", "length".

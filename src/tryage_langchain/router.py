@@ -14,6 +14,7 @@ from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import ConfigDict, Field
 
 from tryage.core.decision import Decision
+from tryage.core.policy import check_single_calls
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
 from tryage_langchain._call_settings import CALL_SETTINGS
@@ -58,7 +59,8 @@ class TryageRouter(RouterInvokeMixin):
         `prompt | TryageRouter(router=router, runnables={"small": a, "big": b}) | StrOutputParser()`
 
     Raises:
-        InputError: the input cannot be routed, or `runnables` is empty.
+        InputError: the input cannot be routed, `runnables` is empty, or the policy asks more than
+            one expert for an answer, such as a cascade.
         LibraryError: a runnable or `tryage_model` names an expert that the router does not know.
         PersistenceError: there is no router at `pretrained`, or `dumpd` finds no such address.
     """
@@ -83,6 +85,8 @@ class TryageRouter(RouterInvokeMixin):
             router = _load_router(pretrained)
         if policy is not None:
             router = router.with_policy(policy)
+        if runnables is not None:
+            check_single_calls(router.policy, "TryageRouter")
         if runnables is not None:
             runnables = {name: coerce_to_runnable(child) for name, child in runnables.items()}
         kwargs.update(router=router, runnables=runnables, pretrained=pretrained)

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, field_serializer
 from tryage.chat.batching import BatchingExecutor
 from tryage.core.cache import LRUCache
 from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation
+from tryage.core.policy import check_single_calls
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.tools.ranker import Selection, ToolRanker, check_k
 from tryage.tools.tool import Tool
@@ -80,7 +81,8 @@ class TryageSelector(BaseSelector):
             the router's own.
 
     Raises:
-        InputError: a router and a ranker, a policy without a router, or a number out of range.
+        InputError: a router and a ranker, a policy without a router or one that asks more than one
+            expert, such as a cascade, or a number out of range.
     """
 
     def __init__(  # noqa: PLR0913 - all have defaults
@@ -99,11 +101,14 @@ class TryageSelector(BaseSelector):
             raise InputError("A router selects by itself: give it no ranker and no abstain_below.")
         if policy is not None and router is None:
             raise InputError("A policy changes what a router decides: give the selector a router.")
+        if router is not None:
+            router = router if policy is None else router.with_policy(policy)
+            check_single_calls(router.policy, "TryageSelector")
         check_k(k, "choices to select")
         self._choice_ranker: ChoiceRanker = (
             DescriptionRanker(ranker, k, abstain_below)
             if router is None
-            else ExpertRanker(router if policy is None else router.with_policy(policy), k)
+            else ExpertRanker(router, k)
         )
         self._preferences, self._default = preferences, default
         self._executor: BatchingExecutor[_SelectorCall, TryageSelection] = BatchingExecutor(

@@ -167,6 +167,13 @@ async def test_a_stream_shows_nothing_of_an_answer_that_is_not_kept(make_chat):
     assert [settled[1:] for settled in policy.settled] == [("big", 11.0)] * 2
 
 
+def test_events_show_nothing_of_an_answer_that_is_not_kept(make_chat):
+    answer = make_chat(cascade([])).stream_events("a question", version="v3").output
+    assert answer.text == "I am big"
+    told = [(one["model"], one["billed"]) for one in costs(answer)["steps"]]
+    assert told == [("small", 1.0), ("big", 10.0)]
+
+
 async def test_a_stream_that_is_kept_has_one_record(make_chat):
     answer = merged(make_chat(cascade([], is_kept=True)).stream("a question"))
     assert answer.text == "I am small"
@@ -238,6 +245,14 @@ def test_an_agent_asks_the_next_model_and_streams_no_answer_that_may_not_be_kept
     assert [settled[1:] for settled in policy.settled] == [("big", 12.0)]
     parts = [part for part, _ in agent.stream(question, stream_mode="messages")]
     assert "".join(part.text for part in parts) == "I am big"
+
+
+def test_an_agent_streams_an_answer_that_is_kept_as_one_part(make_chat):
+    middleware = make_chat(cascade([], is_kept=True), kind=TryageMiddleware)
+    agent = create_agent(ChatOpenAI(model="own", api_key="none"), middleware=[middleware])
+    question = {"messages": [("user", "a question")]}
+    parts = [part for part, _ in agent.stream(question, stream_mode="messages")]
+    assert [part.text for part in parts] == ["I am small"]
 
 
 def test_the_cascade_of_tryage_keeps_sure_answers_and_asks_on_after_unsure_ones(make_chat, server):

@@ -11,7 +11,8 @@ from langchain_core.messages import HumanMessage
 from pydantic import ValidationError
 
 from tryage import Router
-from tryage.core.policy import Policy
+from tryage.core.policy import Policy, PolicyStage
+from tryage.errors import InputError
 from tryage.policies import Rule, Rules
 from tryage.testing import FixedPolicy
 from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
@@ -118,6 +119,18 @@ async def test_a_router_as_a_runnable_has_a_policy_and_tells_it_what_came_of_it(
         assert record_of(answer)["policies"] == [CHANGE]
     assert sorted(settled[0] for settled in policy.settled) == sorted(policy.recorded)
     assert {settled[1] for settled in policy.settled} == {"big"}
+
+
+def test_a_router_as_a_runnable_refuses_a_policy_that_asks_several_experts(router, small, big):
+    class Steps(Policy):
+        stage = PolicyStage.CASCADE
+
+    models = {"small": small, "big": big}
+    with pytest.raises(InputError, match="TryageRouter runs the chosen one alone"):
+        TryageRouter(router, models, policy=Steps())
+    with pytest.raises(InputError, match="TryageRouter runs the chosen one alone"):
+        TryageRouter(router.with_policy(FixedPolicy("big") | Steps()), models)
+    assert TryageRouter(router, policy=Steps()).invoke("small one").expert.name == "small"
 
 
 def test_the_policy_of_the_router_holds_unless_the_model_has_its_own(perception, small, big):

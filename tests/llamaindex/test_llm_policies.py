@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import FunctionTool, ToolMetadata
 
-from tryage.core.policy import Policy
+from tryage.core.policy import Policy, PolicyStage
 from tryage.errors import InputError
 from tryage.policies import Rule, Rules
 from tryage.testing import FixedPolicy
@@ -72,6 +72,14 @@ def test_a_selector_takes_what_the_policy_of_its_router_takes(router, policy):
     assert selection.inds == [1]
     assert selection.reasons == ["FixedPolicy: big is on offer"]
     assert selection.decision.changes[0].to_dict() == CHANGE
+
+
+def test_a_selector_refuses_a_policy_that_asks_several_experts(router):
+    class Steps(Policy):
+        stage = PolicyStage.CASCADE
+
+    with pytest.raises(InputError, match="TryageSelector runs the chosen one alone"):
+        TryageSelector(router, policy=Steps())
 
 
 def test_a_selector_without_a_router_has_no_policy(policy):

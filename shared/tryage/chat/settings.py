@@ -97,7 +97,8 @@ class RoutingFields(BaseModel):
     """Whether the default may answer without meeting the requirements."""
 
     max_attempts: int | None = Field(default=None, ge=1)
-    """How many models may be asked for one answer; None is all."""
+    """How many models may fail before a call fails; None is all. An answer that a cascade does not
+    keep is no failure."""
 
     deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds for a whole call, over all models that are asked; None is no limit."""

@@ -303,6 +303,21 @@ class PolicyChain(Policy):
         return " | ".join(map(repr, self._policies))
 
 
+def check_single_calls(policy: Policy | None, caller: str) -> None:
+    """Refuse policies that say how experts are called, where only the chosen one is called.
+
+    Raises:
+        InputError: there is one; the message names the `caller`.
+    """
+    for one in () if policy is None else policy.policies():
+        if one.stage in (PolicyStage.CACHE, PolicyStage.CASCADE, PolicyStage.HEDGE):
+            raise InputError(
+                f"{one.name} asks other experts than the chosen one, or none, and {caller} runs "
+                "the chosen one alone. Give the policy to ChatTryage, TryageLLM or "
+                "TryageMiddleware."
+            )
+
+
 def _check_order(policies: Sequence[Policy]) -> None:
     """Refuse policies in another order than that of their stages.
 
