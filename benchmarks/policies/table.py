@@ -4,10 +4,10 @@ Run from the root of the repository, after installing the extra `evaluate` (abou
 
     python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5] [--prompts 1000]
 
-Each seed draws 1,000 prompts of a set. A policy is a family over one setting, such as the share of `Threshold`. Every setting runs once
-over the whole set, shuffled, in the simulation that `router.simulate` uses, with predictions of
-routers that have not seen the prompt. The prompts are in two halves: what is chosen or calibrated
-is chosen on one half and measured on the other.
+Each seed draws 1,000 prompts of a set. A policy is a family over one setting, such as the share of
+`Threshold`. Every setting runs once over all of them in the simulation that `router.simulate` uses,
+with predictions of routers that have not seen the prompt. The prompts are in two halves: what is
+chosen or calibrated is chosen on one half and measured on the other.
 
 - Cost at parity: the cost, relative to that of the best single expert, of the cheapest setting that
   scores at most half a point below it on the other half; beside it how far below it really is.
@@ -35,9 +35,9 @@ from out_of_fold import FOLDER, PRICED_SETS, out_of_fold
 
 from tryage import Preferences, Router
 from tryage.core.request import ConversationContext
-from tryage.errors import TryageError
+from tryage.errors import InfeasibleError, TryageError
 from tryage.learning.evaluation.costs import sweep_weight
-from tryage.policies import AnswerCache, Cascade, Guarantee, QualityGap, Threshold
+from tryage.policies import AnswerCache, Cascade, Guarantee, QualityGap, Threshold, assign
 from tryage.policies.cascade_calibration import fit_odds_ratios
 from tryage.policies.evidence import LogProbability
 from tryage.policies.likelihood import Likelihood
@@ -50,7 +50,7 @@ from tryage.simulation.metrics import (
     score_at_cost,
 )
 from tryage.simulation.recorded_perception import RecordedPerception
-from tryage.simulation.run import SimulatedClock, run_policy
+from tryage.simulation.run import SimulatedClock, measured_preferences, run_policy
 from tryage.simulation.stream import RequestStream, stream_of_table
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ AUC = 0.8  # of the simulated evidence
 WEIGHTS = np.append(0.0, np.geomspace(1e-3, 1e4, 141))
 
 SHARES = (0.1, 0.25, 0.45, 0.7, 0.9)
+
+BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # of the best single expert's cost
 
 GAPS = (0.0, 0.01, 0.03, 0.06, 0.12, 0.25)
 
@@ -224,6 +226,24 @@ def thresholds(setup: Setup, half: int) -> Iterator[tuple[Policy, str]]:
         yield Threshold(setup.name(half), weak, share=share), "best"
 
 
+def assignments(setup: Setup, half: int) -> Family:
+    """Return the best assignment of all prompts at once, within each budget that is enough."""
+    stream, rows = setup.stream, np.arange(len(setup.stream))
+    preferences, found = measured_preferences(stream), []
+    for part in BUDGETS:
+        budget = part * setup.reference_cost(half) * len(stream)
+        try:
+            batch = assign(
+                setup.router(Preferences()), stream.prompts, budget=budget, preferences=preferences
+            )
+        except InfeasibleError:  # not even the cheapest experts are within it
+            continue
+        columns = np.array([stream.columns[name] for name in batch.experts])
+        found.append((1.0 - stream.losses[rows, columns], stream.costs[rows, columns]))
+    scores, costs = zip(*found, strict=True)
+    return np.stack(scores, axis=1), np.stack(costs, axis=1)
+
+
 def gaps(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:  # noqa: ARG001 - as all others
     """Yield quality gaps."""
     for gap in GAPS:
@@ -295,6 +315,7 @@ def _weak_expert(setup: Setup, half: int) -> str:
 FAMILIES: dict[str, Callable[..., Family | None]] = {
     "plain routing": plain,
     "Threshold": partial(run_family, build=thresholds),
+    "assign (all at once)": assignments,
     "QualityGap": partial(run_family, build=gaps),
     "Guarantee": partial(run_family, build=guarantees),
     "Cascade": partial(run_family, build=cascades),
