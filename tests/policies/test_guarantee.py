@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Preferences, QTable, Router
+from tryage.core.policy import Policy, PolicyBatch, PolicyChoice
 from tryage.core.request import ConversationContext
 from tryage.errors import GuaranteeError, InputError, LibraryError
 from tryage.policies import Guarantee, GuaranteeCalibration
@@ -100,6 +101,16 @@ def test_requirements_hold_and_where_the_reference_may_not_answer_nothing_change
     assert router.route(EASY, Preferences(only=["large", "other"])).expert.name == "large"
 
 
+def test_what_an_earlier_policy_has_settled_stays() -> None:
+    class Answered(Policy):
+        def choose(self, batch: PolicyBatch) -> PolicyChoice:
+            small = np.full(len(batch.choice), batch.library.index("small"))
+            return PolicyChoice(small, ["an answer is there"], is_final=[True])
+
+    (decision,) = make_router(policy=Answered() | Guarantee("large")).route_batch([HARD])
+    assert [change.policy for change in decision.changes] == ["Answered"]
+
+
 def test_a_subset_keeps_the_guarantee_with_the_experts_that_are_left() -> None:
     router = make_router(policy=Guarantee("large", calibration=CALIBRATION))
     assert chosen(router.subset(["large", "other"]), EASY) == ["large"]
@@ -171,10 +182,11 @@ class TestWithLog:
         assert drawn.changes[0].reason == "large was drawn to compare it with a cheaper expert"
         assert all(one.explored == (one.expert.name == "large") for one in decisions)
 
-    def test_a_conversation_keeps_its_expert(self, make):
-        contexts = [ConversationContext(current="small")] * 50
+    @pytest.mark.parametrize("context", [{"current": "small"}, {"tags": ("critical",)}])
+    def test_conversations_that_go_on_and_critical_requests_have_no_draws(self, make, context):
+        contexts = [ConversationContext(**context)] * 50
         decisions = make().route_batch([EASY] * 50, contexts=contexts)
-        assert {decision.expert.name for decision in decisions} == {"small"}
+        assert {(one.expert.name, one.propensity) for one in decisions} == {("small", 1.0)}
 
     def test_it_goes_on_while_the_answers_are_good(self, make):
         router = make()
@@ -201,6 +213,13 @@ class TestWithLog:
         again = router.with_policy(Guarantee.calibrate(router, make_table(), "large"))
         assert again.policy.status().stopped is None
         assert "small" in chosen(again, *[EASY] * 20)
+
+    def test_a_router_without_a_log_does_not_end_the_watch_of_another(self, make):
+        router = make()
+        beside = make_router(policy=router.policy)
+        assert not beside.policy.status().is_watched
+        assert set(chosen(beside, *[EASY] * 20)) == {"small"}
+        assert router.policy.status().is_watched
 
     def test_an_unwatched_one_draws_nothing(self, make):
         router = make(judged_share=0.0)

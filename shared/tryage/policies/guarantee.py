@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.core.choice import NO_EXPERT
+from tryage.core.exploration import Exploration
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.validation import check_number
 from tryage.errors import GuaranteeError, InputError
@@ -131,16 +133,25 @@ class Guarantee(Policy):
     def bind(self, library: Library, traffic: Traffic | None) -> Guarantee:
         """Begin to watch the log of a router, and return this policy.
 
+        Without a log it is a copy that is not watched, if this one is.
+
         Raises:
             InputError: the library does not have the reference.
         """
         reference = library[self.reference].name
         is_watchable = self.metric == "score" and self.judged_share > 0
-        if traffic is None or self.calibration is None or not is_watchable:
+        if traffic is None:
+            return self if self._monitor is None else self._unwatched()
+        if self.calibration is None or not is_watchable:
             return self
         if self._monitor is None or self._monitor.traffic is not traffic:
             self._monitor = _start_monitor(traffic, self._terms(reference), self.calibration)
         return self
+
+    def _unwatched(self) -> Guarantee:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self) | {"_monitor": None})
+        return copied
 
     def _terms(self, reference: str) -> GuaranteeTerms:
         return GuaranteeTerms(
@@ -160,7 +171,7 @@ class Guarantee(Policy):
         reasons: list[str | None] = []
         draws: list[dict[str, float] | None] = []
         for i, expert in enumerate(rule.tolist()):
-            if not batch.eligible[i, reference]:
+            if batch.choice[i] == NO_EXPERT or not batch.eligible[i, reference]:
                 reasons.append(None)
                 draws.append(None)
                 continue
@@ -187,10 +198,15 @@ class Guarantee(Policy):
         )
 
     def _compares(self, batch: PolicyBatch, i: int) -> bool:
-        """Return whether the reference may be drawn; a conversation keeps its expert anyway."""
+        """Return whether the reference may be drawn.
+
+        A conversation keeps its expert anyway, and requests that are never explored have no draws.
+        """
         context = batch.requests[i].context
-        is_first = context is None or context.current is None
-        return self._monitor is not None and is_first and bool(batch.ids)
+        may_draw = context is None or (
+            context.current is None and Exploration().allows(context.tags)
+        )
+        return self._monitor is not None and may_draw and bool(batch.ids)
 
     def _reason(self, *, is_reference: bool, is_drawn: bool) -> str:
         reference = self.reference

@@ -13,12 +13,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tryage.errors import TrafficError
 from tryage.perception.locks import ForkSafeLock
 from tryage.policies.betting import MeanTest
 from tryage.traffic.records import Event
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from tryage.core.arrays import Float64Array
     from tryage.policies.guarantee_calibration import GuaranteeCalibration
     from tryage.traffic.records import DecisionRecord, LoggedFeedback
     from tryage.traffic.traffic import Traffic
@@ -82,21 +87,45 @@ class GuaranteeTerms:
         is_reference = expert == self.reference
         return (1 - self.at_least) * score if is_reference else None
 
-    def _estimate(self, decision: DecisionRecord, score: float) -> float | None:
-        """Return the doubly robust estimate of a decision in which the reference was drawn or not.
+    def _estimate(self, decision: DecisionRecord, score: float) -> float:
+        """Return the estimate of a decision in which the reference was drawn, or could have been.
 
         Any prediction is right on average; one that the log lacks counts as 0.
         """
         known = dict(zip(decision.candidates, decision.losses, strict=True))
-        drawn = dict(zip(decision.candidates, decision.propensities, strict=True))
-        others = [name for name, p in drawn.items() if p > 0 and name != self.reference]
-        expected = {name: min(max(1 - loss, 0.0), 1.0) for name, loss in known.items()}
-        of_reference = expected.get(self.reference, 0.0)
-        of_rule = expected.get(others[0], 0.0) if others else 0.0
-        predicted = of_rule - self.at_least * of_reference
-        if decision.chosen == self.reference:
-            return predicted - self.at_least * (score - of_reference) / SAMPLED_SHARE
-        return predicted + (score - of_rule) / (1 - SAMPLED_SHARE)
+        drawn = zip(decision.candidates, decision.propensities, strict=True)
+        others = [name for name, p in drawn if p > 0 and name != self.reference]
+        of_rule, of_reference = (
+            min(max(1 - known.get(name, 1.0), 0.0), 1.0)
+            for name in (others[0] if others else "", self.reference)
+        )
+        is_reference = decision.chosen == self.reference
+        return float(estimate_difference(of_rule, of_reference, score, is_reference, self.at_least))
+
+
+def estimate_difference(
+    of_rule: ArrayLike,
+    of_reference: ArrayLike,
+    score: ArrayLike,
+    is_reference: ArrayLike,
+    at_least: float,
+) -> Float64Array:
+    """Return what a judged answer tells of the score of the rule less the guaranteed one.
+
+    Args:
+        of_rule: The predicted score of what the rule chooses, from 0 to 1.
+        of_reference: That of the reference.
+        score: The score of the answer.
+        is_reference: Whether the reference gave it, which was so with `SAMPLED_SHARE`.
+        at_least: The share of the reference's mean score that is guaranteed.
+    """
+    of_rule, of_reference, score = (np.asarray(one) for one in (of_rule, of_reference, score))
+    correction = np.where(
+        is_reference,
+        -at_least * (score - of_reference) / SAMPLED_SHARE,
+        (score - of_rule) / (1 - SAMPLED_SHARE),
+    )
+    return np.asarray(of_rule - at_least * of_reference + correction)
 
 
 def id_place(decision_id: str) -> float:
