@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # out_of_fold.py
 from out_of_fold import out_of_fold
 
 from tryage.policies.betting import MeanTest
-from tryage.policies.guarantee_calibration import choose_along, count_certain
+from tryage.policies.guarantee_calibration import choose_along, select_rule
 from tryage.policies.guarantee_monitor import SAMPLED_SHARE, estimate_difference
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ _UNKNOWN_COST = 1e9  # USD: an expert without a predicted cost is never the chea
 class Population:
     """The rules of a set and what is true of them.
 
-    `choices`, `achieved` (scores) and `spent` (USD) are `(n_prompts, n_rules)`; `of_reference`
-    `(n_prompts,)` are the scores of the reference. All other tables are `(n_prompts, n_experts)`.
+    `choices`, `achieved` (scores) and `expected` (USD) are `(n_prompts, n_rules)`, and `savings`
+    `(n_rules,)` are shares of what the reference costs. `of_reference` `(n_prompts,)` are its
+    scores. All other tables are `(n_prompts, n_experts)`.
     """
 
     reference: int
     choices: IndexArray
     achieved: Float64Array
+    expected: Float64Array
     of_reference: Float64Array
     savings: Float64Array
     scores: Float64Array
@@ -92,6 +94,7 @@ def load_population(name: str, seed: int) -> Population:
         reference=reference,
         choices=choices,
         achieved=np.take_along_axis(scores, choices, axis=1),
+        expected=np.take_along_axis(predicted_costs, choices, axis=1),
         of_reference=scores[:, reference],
         savings=1 - spent / costs[:, reference].mean(),
         scores=scores,
@@ -123,10 +126,11 @@ def simulate_calibrations(
     differences, kept = population.differences(at_least), population.kept(at_least)
     violated, savings = 0, []
     for _ in range(n):
-        sample = differences[random.integers(0, len(differences), size)]
-        certain = count_certain(sample, at_least, 1 - CONFIDENCE)
-        violated += bool(certain) and not kept[certain - 1]
-        savings.append(float(population.savings[certain - 1]) if certain else 0.0)
+        rows = random.integers(0, len(differences), size)
+        spent = population.expected[rows].mean(axis=0)
+        rule = select_rule(differences[rows], spent, at_least, 1 - CONFIDENCE)
+        violated += rule is not None and not kept[rule]
+        savings.append(0.0 if rule is None else float(population.savings[rule]))
     return violated, savings
 
 

@@ -65,7 +65,7 @@ def test_after_it_cheaper_experts_answer_what_they_are_certain_to_be_good_at() -
     assert guarantee.calibration.saving == pytest.approx(0.45)
     easy, hard = guarded.route_batch([EASY, HARD])
     assert "within" in easy.changes[0].reason
-    assert "certain to be 95% as good" in easy.changes[0].reason
+    assert "95% as good on average" in easy.changes[0].reason
     assert hard.changes[0].reason.startswith("no cheaper expert is within")
     assert "allow to save 45% of the cost of large" in str(guarantee.status())
     assert "not watched" in str(guarantee.status())

@@ -16,7 +16,7 @@ from tryage.errors import GuaranteeError, InputError
 from tryage.policies.guarantee_calibration import (
     GuaranteeCalibration,
     calibrate_tolerance,
-    choose_cheapest,
+    choose_within,
 )
 from tryage.policies.guarantee_monitor import GuaranteeMonitor, GuaranteeTerms
 from tryage.policies.guarantee_table import Metric, predict_measured
@@ -164,9 +164,12 @@ class Guarantee(Policy):
         )
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
-        """Choose the cheapest expert within the tolerance, now and then the reference."""
+        """Choose cheaper experts within the tolerance, now and then the reference to compare."""
         reference = batch.library.index(self.reference)
-        rule, terms = self._cheapest(batch, reference), self._terms(batch.library.names[reference])
+        rule, terms = (
+            self._rule_choice(batch, reference),
+            self._terms(batch.library.names[reference]),
+        )
         experts = batch.choice.copy()
         reasons: list[str | None] = []
         draws: list[dict[str, float] | None] = []
@@ -182,14 +185,14 @@ class Guarantee(Policy):
             draws.append(terms.propensities(batch.library.names[expert]) if is_compared else None)
         return PolicyChoice(experts, reasons, propensities=draws)
 
-    def _cheapest(self, batch: PolicyBatch, reference: int) -> IndexArray:
+    def _rule_choice(self, batch: PolicyBatch, reference: int) -> IndexArray:
         """Return what the rule chooses, `(batch,)`: the reference where nothing is certain."""
         if self.calibration is None or self.is_stopped:
             return np.full(len(batch.choice), reference)
         names = [name for name in self.calibration.experts if name in batch.library]
         allowed = np.zeros(len(batch.library), np.bool_)
         allowed[[batch.library.index(name) for name in names]] = True
-        return choose_cheapest(
+        return choose_within(
             batch.losses,
             batch.counted_costs,
             batch.eligible & allowed,
@@ -219,7 +222,7 @@ class Guarantee(Policy):
         within = f"within {self.calibration.tolerance:.3f} predicted loss of {reference}"
         if is_reference:
             return f"no cheaper expert is {within}"
-        return f"it is the cheapest {within}, certain to be {self.at_least:.0%} as good"
+        return f"it is {within}: {self.at_least:.0%} as good on average, for certain"
 
     @property
     def is_stopped(self) -> bool:

@@ -1,10 +1,10 @@
 """The cheapest rule that keeps a guarantee: rules from safe to cheap, tested on measured answers.
 
-A rule takes the cheapest expert whose predicted loss is at most a tolerance above that of the
-reference. With a tolerance of -1 the reference answers everything, with 1 the cheapest expert does.
-The rules are tested from the first one on, and the last one before the first failure is taken:
-fixed-sequence testing needs no correction for many tests (Angelopoulos, Bates, Candes, Jordan and
-Lei, 2021, "Learn then test").
+A rule takes a cheaper expert than the reference if its predicted loss is at most a tolerance above
+the reference's; of several, the one with the lowest loss plus cost. With a tolerance of -1 the
+reference answers everything. The rules are tested from the first one on until one fails, and of
+those before it the cheapest is taken: fixed-sequence testing needs no correction for many tests
+(Angelopoulos, Bates, Candes, Jordan and Lei, 2021, "Learn then test").
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TOLERANCES = np.linspace(-1.0, 1.0, 401)
 """Those that are tested, in loss, from safe to cheap. They depend on no data."""
 
+REFERENCE_COST = 0.5
+"""The loss that the reference's cost of a request counts for, where experts are compared."""
+
 _TESTED_AT_ONCE = 50  # rules; most are never reached
 
 
@@ -34,8 +37,8 @@ class GuaranteeCalibration:
     """Which rule the measured answers of `n_prompts` prompts allow.
 
     Attributes:
-        tolerance: The cheapest expert is taken whose predicted loss is at most so much above that
-            of the reference.
+        tolerance: A cheaper expert is taken if its predicted loss is at most so much above that of
+            the reference.
         n_prompts: How many prompts were measured.
         share: The share of them that another expert than the reference answers.
         saving: The share of the reference's expected cost that this saves.
@@ -63,22 +66,22 @@ class GuaranteeCalibration:
         object.__setattr__(self, "experts", tuple(self.experts))
 
 
-def choose_cheapest(
+def choose_within(
     losses: FloatArray,
     costs: FloatArray,
     allowed: BoolArray,
     reference: int,
     tolerance: float,
 ) -> IndexArray:
-    """Return the cheapest expert within a tolerance of the reference, `(batch,)`.
+    """Return the expert that the rule of a tolerance takes, `(batch,)`.
 
     All tables are `(batch, n_experts)`: predicted losses, USD without NaN, and which experts may be
-    taken. The reference, a position, may always be taken. Of equal costs, the lowest loss counts.
+    taken. The reference, a position, may always be taken.
     """
-    gaps = _gaps(losses, allowed, reference)
-    usable = np.where(gaps <= tolerance, costs, np.inf)
-    is_cheapest = usable == usable.min(axis=1, keepdims=True)
-    return np.asarray(np.where(is_cheapest, gaps, np.inf).argmin(axis=1))
+    gaps, totals = _compare(losses, costs, allowed, reference)
+    totals = np.where(gaps <= tolerance, totals, np.inf)
+    is_lowest = totals == totals.min(axis=1, keepdims=True)
+    return np.asarray(np.where(is_lowest, gaps, np.inf).argmin(axis=1))
 
 
 def choose_along(
@@ -88,26 +91,33 @@ def choose_along(
     reference: int,
     tolerances: Float64Array = TOLERANCES,
 ) -> IndexArray:
-    """Return what `choose_cheapest` does for ascending tolerances, `(batch, n_tolerances)`."""
-    gaps = _gaps(losses, allowed, reference)
+    """Return what `choose_within` does for ascending tolerances, `(batch, n_tolerances)`."""
+    gaps, totals = _compare(losses, costs, allowed, reference)
     order = np.argsort(gaps, axis=1, kind="stable")  # the reference first
     ordered_gaps = np.take_along_axis(gaps, order, axis=1)
-    ordered_costs = np.take_along_axis(np.asarray(costs, np.float64), order, axis=1)
-    lowest = np.minimum.accumulate(ordered_costs, axis=1)
-    is_cheaper = np.ones(lowest.shape, np.bool_)
-    is_cheaper[:, 1:] = lowest[:, 1:] < lowest[:, :-1]
-    last = np.maximum.accumulate(np.where(is_cheaper, np.arange(lowest.shape[1]), 0), axis=1)
-    cheapest = np.take_along_axis(order, last, axis=1)
+    lowest = np.minimum.accumulate(np.take_along_axis(totals, order, axis=1), axis=1)
+    is_lower = np.ones(lowest.shape, np.bool_)
+    is_lower[:, 1:] = lowest[:, 1:] < lowest[:, :-1]
+    last = np.maximum.accumulate(np.where(is_lower, np.arange(lowest.shape[1]), 0), axis=1)
+    best = np.take_along_axis(order, last, axis=1)
     within = [np.searchsorted(row, tolerances, side="right") - 1 for row in ordered_gaps]
-    return np.asarray(np.take_along_axis(cheapest, np.array(within), axis=1))
+    return np.asarray(np.take_along_axis(best, np.array(within), axis=1))
 
 
-def _gaps(losses: FloatArray, allowed: BoolArray, reference: int) -> Float64Array:
-    """Return predicted losses above the reference's; its own is the lowest."""
+def _compare(
+    losses: FloatArray, costs: FloatArray, allowed: BoolArray, reference: int
+) -> tuple[Float64Array, Float64Array]:
+    """Return predicted losses above the reference's, and what experts are compared by.
+
+    The first is inf for experts that are not cheaper, and -inf for the reference itself.
+    """
+    dollars = np.asarray(costs, np.float64)
+    own = dollars[:, [reference]]
     gaps = losses.astype(np.float64) - losses[:, [reference]]
-    gaps = np.where(allowed & ~np.isnan(gaps), gaps, np.inf)
+    totals = gaps + REFERENCE_COST * dollars / np.where(own > 0, own, 1.0)
+    gaps = np.where(allowed & (dollars < own) & ~np.isnan(gaps), gaps, np.inf)
     gaps[:, reference] = -np.inf
-    return np.asarray(gaps)
+    return np.asarray(gaps), np.asarray(totals)
 
 
 def calibrate_tolerance(  # noqa: PLR0913 - what is predicted, what was measured, and the guarantee
@@ -142,29 +152,40 @@ def calibrate_tolerance(  # noqa: PLR0913 - what is predicted, what was measured
     shuffled = np.random.default_rng(0).permutation(len(scores))  # tables are often sorted
     choices = choose_along(losses, costs, allowed, reference)[shuffled]
     measured = np.nan_to_num(np.asarray(scores, np.float64)[shuffled])
+    expected = np.asarray(costs, np.float64)[shuffled]
     achieved = np.take_along_axis(measured, choices, axis=1)
+    spent = np.take_along_axis(expected, choices, axis=1).mean(axis=0)
     differences = achieved - at_least * measured[:, [reference]]
-    last = count_certain(differences, at_least, 1 - confidence) - 1
-    if last < 0 or (choices[:, last] == reference).all():
+    rule = select_rule(differences, spent, at_least, 1 - confidence)
+    if rule is None or (choices[:, rule] == reference).all():
         raise _refusal(differences, choices != reference, at_least, confidence)
-    chosen = choices[:, last]
-    own = np.asarray(costs, np.float64)[shuffled]
-    spent = np.take_along_axis(own, chosen[:, None], axis=1).sum()
     return GuaranteeCalibration(
-        tolerance=float(TOLERANCES[last]),
+        tolerance=float(TOLERANCES[rule]),
         n_prompts=len(scores),
-        share=float((chosen != reference).mean()),
-        saving=float(1 - spent / own[:, reference].sum()),
-        relative_score=float(achieved[:, last].mean() / measured[:, reference].mean()),
+        share=float((choices[:, rule] != reference).mean()),
+        saving=float(1 - spent[rule] / expected[:, reference].mean()),
+        relative_score=float(achieved[:, rule].mean() / measured[:, reference].mean()),
     )
 
 
-def count_certain(differences: Float64Array, at_least: float, alpha: float) -> int:
-    """Return how many rules pass before the first one that fails.
+def select_rule(
+    differences: Float64Array, spent: Float64Array, at_least: float, alpha: float
+) -> int | None:
+    """Return the cheapest of the rules before the first one that fails, None if the first does.
 
-    `differences` `(n_prompts, n_rules)` are the scores less `at_least` times those of the
-    reference, with prompts in a random order.
+    Args:
+        differences: `(n_prompts, n_rules)`, the scores less `at_least` times those of the
+            reference, with prompts in a random order.
+        spent: The expected USD of each rule, `(n_rules,)`.
+        at_least: The share of the reference's mean score that is guaranteed.
+        alpha: The level of the tests.
     """
+    n_certain = _count_certain(differences, at_least, alpha)
+    return int(spent[:n_certain].argmin()) if n_certain else None
+
+
+def _count_certain(differences: Float64Array, at_least: float, alpha: float) -> int:
+    """Return how many rules pass before the first one that fails."""
     for start in range(0, differences.shape[1], _TESTED_AT_ONCE):
         columns = differences[:, start : start + _TESTED_AT_ONCE]
         failed = np.flatnonzero(p_values(columns, -at_least, alpha) > alpha)
