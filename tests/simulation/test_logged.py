@@ -57,6 +57,8 @@ def test_a_log_without_prompts_says_so_and_requests_of_a_thread_belong_together(
     logged = read_traffic([row(1, key="t"), row(2), row(3, key="t")], LIBRARY)
     assert any("The log has no prompts" in note for note in logged.notes)
     assert logged.stream.groups.tolist() == [0, 1, 0]
+    assert logged.stream.contexts[0].keys == {"thread_id": "t", "user_id": "t"}
+    assert logged.stream.contexts[1].keys == {}
     assert logged.stream.times.tolist() == [1.0, 2.0, 3.0]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     _Row = tuple[DecisionRecord, Outcome | None, Sequence[Feedback]]
 
+_KEYS = ("thread_id", "user_id")  # the log has one key, which stands for either
+
 
 @dataclass(frozen=True, eq=False)
 class LoggedTraffic:
@@ -66,7 +68,7 @@ def read_traffic(rows: Iterable[_Row], library: Library) -> LoggedTraffic:
         groups=_groups(records),
         estimated=~is_measured,
         contexts=tuple(
-            ConversationContext(keys={} if one.key is None else {"key": one.key}, tags=one.tags)
+            ConversationContext(keys=dict.fromkeys(_KEYS, one.key), tags=one.tags)
             for one in records
         ),
     )

@@ -93,8 +93,8 @@ def run_policy(  # noqa: PLR0913 - what is run, and how
 ) -> SimulatedRun:
     """Run a policy over a stream, as chat models do it with real experts.
 
-    The requests of a batch are decided together, before any of their answers is known. Then each
-    decision is recorded, served from what the stream knows, and settled with what that cost.
+    The requests of a batch are decided and recorded together, before any of their answers is known.
+    Then each is served from what the stream knows, and settled with what that cost.
 
     Args:
         name: What the run is called.
@@ -110,7 +110,11 @@ def run_policy(  # noqa: PLR0913 - what is run, and how
         rows = range(first, min(first + batch_size, len(stream)))
         if clock is not None:
             clock.time = float(stream.times[first])
-        for row, decision in zip(rows, decide_rows(decide, stream, preferences, rows), strict=True):
+        decisions = decide_rows(decide, stream, preferences, rows)
+        for decision in decisions:
+            if policy is not None and not isinstance(decision, NoExpertError):
+                policy.record(decision)
+        for row, decision in zip(rows, decisions, strict=True):
             if isinstance(decision, NoExpertError):
                 recorder.refuse(row, decision)
             else:
@@ -166,7 +170,6 @@ def _served(
 
     if policy is None:
         return ask(decision.expert.name)
-    policy.record(decision)
     answer = policy.serve(decision, decision.expert.name, ask)
     policy.settle(decision.id, answer.expert, cost=answer.cost, latency=answer.latency)
     return answer
