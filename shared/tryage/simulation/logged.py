@@ -67,10 +67,7 @@ def read_traffic(rows: Iterable[_Row], library: Library) -> LoggedTraffic:
         times=np.array([one.time for one in records], np.float64),
         groups=_groups(records),
         estimated=~is_measured,
-        contexts=tuple(
-            ConversationContext(keys=dict.fromkeys(_KEYS, one.key), tags=one.tags)
-            for one in records
-        ),
+        contexts=tuple(ConversationContext(keys=_keys(one), tags=one.tags) for one in records),
     )
     return LoggedTraffic(stream, perception, tuple(_notes(records, is_measured)))
 
@@ -100,6 +97,10 @@ def _fill_measured(losses: Float64Array, costs: Float64Array, row: _Row, library
         losses[place] = 1.0 - rating
     if outcome is not None and outcome.cost is not None:
         costs[place] = outcome.cost
+
+
+def _keys(record: DecisionRecord) -> dict[str, str]:
+    return {} if record.key is None else dict.fromkeys(_KEYS, record.key)
 
 
 def _groups(records: Sequence[DecisionRecord]) -> IndexArray:
