@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import ValidationError
 
 from tryage import Router
@@ -173,3 +173,11 @@ def test_a_rule_reads_the_names_of_an_agents_tools(router):
         agent = create_agent(models["small"], tools, middleware=[middleware])
         state = agent.invoke({"messages": [("user", "small question")]})
         assert state["tryage"]["served_by"] == model
+
+
+def test_a_rule_reads_the_length_of_the_whole_conversation(policy_chat):
+    rules = Rules([Rule(min_tokens=500, ban="small")])
+    chat = policy_chat.model_copy(update={"policy": rules})
+    history = [HumanMessage("word " * 600), AIMessage("Yes."), HumanMessage("small question")]
+    assert record_of(chat.invoke(history))["model"] == "big"
+    assert record_of(chat.invoke(history[2:]))["model"] == "small"

@@ -152,10 +152,11 @@ def time_condition(value: object, timezone: str) -> Condition:
         InputError: it is no time of day.
     """
     try:
-        start, end = (datetime.time.fromisoformat(part.strip()) for part in str(value).split("-"))
+        start, end = (_read_time(part) for part in str(value).split("-"))
     except ValueError as error:
         raise InputError(
-            f"time is {preview(value)}; expected two times of day such as '09:00-17:30'."
+            f"time is {preview(value)}; expected two times of day such as '09:00-17:30', in the "
+            "timezone of the rule."
         ) from error
 
     def is_between(_: RoutingRequest, moment: Moment) -> bool:
@@ -163,6 +164,11 @@ def time_condition(value: object, timezone: str) -> Condition:
         return start <= now < end if start < end else now >= start or now < end
 
     return is_between
+
+
+def _read_time(text: str) -> datetime.time:
+    """Return a time of day, or raise `ValueError`."""
+    return datetime.datetime.strptime(text.strip(), "%H:%M").time()  # noqa: DTZ007 - the time zone is that of the rule
 
 
 def weekday_condition(value: object, timezone: str) -> Condition:
