@@ -5,16 +5,18 @@ Run from the root of the repository, after installing the extra `evaluate`:
     python benchmarks/policies/cascade.py [--sets zeroeval ...] [--seeds 5] [--evidence auc=0.8 ...]
 
 Evidence is recorded (`length`: the tokens of the answer; `judge`: scores of a second judge, on
-paretobandit) or simulated (`auc=0.8`: normal numbers, higher for right answers, which tell a right
-from a wrong answer of the same prompt with that probability and nothing else of the prompt). All
-settings, the steps and how much evidence tells, are fitted to the other folds.
+paretobandit), half recorded (`ensemble`: agreement with the next dearer expert, which is billed;
+two right answers agree, two wrong ones in three of ten cases) or simulated (`auc=0.8`: normal
+numbers, higher for right answers, which tell a right from a wrong answer of the same prompt with
+that probability and nothing else of the prompt; with .5, the threshold cascade escalates at
+random). All settings, the steps and how much evidence tells, are fitted to the other folds.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from out_of_fold import FOLDER, PRICED_SETS, out_of_fold
 
+from tryage.policies.cascade import DEFAULT_MIN_GAIN
 from tryage.policies.cascade_values import NO_STEP, CascadeSteps, best_paths, fit_odds_ratio
 from tryage.policies.likelihood import Likelihood
 from tryage.simulation.metrics import (
@@ -41,19 +44,30 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float64Array, IndexArray
 
-WEIGHTS: Float64Array = np.append(0.0, np.geomspace(1e-3, 1e2, 40))  # of a best single call
+WEIGHTS: Float64Array = np.append(0.0, np.geomspace(1e-3, 1e2, 24))  # of a best single call
 
-ROUTING, THRESHOLD, CASCADE, RANDOM = "routing", "threshold cascade", "cascade", "random cascade"
-
-MIN_GAIN = 1e-6
+ROUTING, THRESHOLD, CASCADE = "routing", "threshold cascade", "cascade"
 
 MAX_STEPS = 8
 
-_THRESHOLDS = np.linspace(0.0, 1.0, 21)  # quantiles of the evidence, for the threshold cascade
+_THRESHOLDS = np.linspace(0.0, 1.0, 11)  # quantiles of the evidence, for the threshold cascade
 
-_DRAWS = 200
+_DRAWS = 100
 
 _MIN_ANSWERS = 60
+
+_WRONG_AGREE = 0.3
+
+
+class Evidence(NamedTuple):
+    """The numbers of a verifier, and what it costs to read them; all `(n_prompts, n_experts)`.
+
+    `costs` are in USD as billed, `forecast_costs` as predicted.
+    """
+
+    values: Float64Array
+    costs: Float64Array
+    forecast_costs: Float64Array
 
 
 class Curve(NamedTuple):
@@ -82,14 +96,37 @@ def simulated_evidence(right: Float64Array, auc: float, seed: int) -> Float64Arr
     return np.where(np.isnan(right), np.nan, noise + distance * (right >= 0.5))
 
 
-def evidence_of(name: str, kind: str, table: OutOfFoldTable, seed: int) -> Float64Array | None:
-    """Return the evidence `(n_prompts, n_experts)`, None where the set has no such record."""
+def evidence_of(name: str, kind: str, table: OutOfFoldTable, seed: int) -> Evidence | None:
+    """Return the evidence of all answers, None where the set has no such record."""
+    if kind == "ensemble":
+        return agreement_with_next(table, seed)
     if kind.startswith("auc="):
-        return simulated_evidence(1.0 - table.losses_true, float(kind.removeprefix("auc=")), seed)
-    if kind == "length":
-        found = load(name).select(table.names).output_tokens
-        return None if found is None else -np.asarray(found, np.float64)
-    return recorded_column(name, "score_gptmini_judge", table.names)
+        values = simulated_evidence(1.0 - table.losses_true, float(kind.removeprefix("auc=")), seed)
+    elif kind == "length":
+        values = load(name).select(table.names).output_tokens
+        values = None if values is None else -np.asarray(values, np.float64)
+    else:
+        values = recorded_column(name, "score_gptmini_judge", table.names)
+    free = np.zeros(table.losses_true.shape)
+    return None if values is None else Evidence(values, free, free)
+
+
+def agreement_with_next(table: OutOfFoldTable, seed: int) -> Evidence:
+    """Return whether each answer agrees with that of the next dearer expert.
+
+    Which answers are right is recorded, what they say is not: whether two wrong ones agree is
+    drawn.
+    """
+    order = np.argsort(np.nanmean(table.costs_true, axis=0))
+    partner = np.empty_like(order)
+    partner[order] = np.append(order[1:], order[-1])
+    right = np.where(np.isnan(table.losses_true), np.nan, table.losses_true < 0.5)
+    draws = np.random.default_rng(seed).random(right.shape)
+    both_wrong = (right == 0) & (right[:, partner] == 0)
+    agree = (right == 1) & (right[:, partner] == 1) | both_wrong & (draws < _WRONG_AGREE)
+    known = ~np.isnan(right + right[:, partner]) & (partner != np.arange(len(partner)))
+    values = np.where(known, agree, np.nan)
+    return Evidence(values, table.costs_true[:, partner], table.costs_predicted[:, partner])
 
 
 def make_folds(table: OutOfFoldTable, prices: Float64Array) -> list[Fold]:
@@ -117,22 +154,20 @@ def real(table: OutOfFoldTable, experts: IndexArray) -> tuple[Float64Array, Floa
     return 1.0 - table.losses_true[rows, experts], np.array(table.costs_true[rows, experts])
 
 
-def cascade_inputs(
-    table: OutOfFoldTable, evidence: Float64Array, fold: Fold, price: float
-) -> CascadeSteps:
-    """Return the steps for all prompts, with what the training rows say of evidence."""
+def cascade_inputs(table: OutOfFoldTable, evidence: Evidence, fold: Fold) -> CascadeSteps:
+    """Return the steps for all prompts, prices in USD, with what the training rows say."""
     steps, train = fold.steps, fold.train
     right = np.where(table.measured, 1.0 - table.losses_true, np.nan)[:, steps].astype(float)
     priors = np.clip(1.0 - table.losses_predicted[:, steps].astype(float), 0, 1)
-    likelihoods = fit_likelihoods(evidence[train][:, steps], right[train], priors[train])
+    likelihoods = fit_likelihoods(evidence.values[train][:, steps], right[train], priors[train])
     ratios = np.ones((len(steps), len(steps)))
     for i, j in zip(*np.triu_indices(len(steps), 1), strict=True):
         columns = (priors[train, i], priors[train, j], right[train, i], right[train, j])
         ratios[i, j] = fit_odds_ratio(*columns)
     return CascadeSteps(
         np.where(np.isnan(right), np.nan, priors),
-        price * table.costs_predicted[:, steps].astype(float),
-        np.zeros(priors.shape),
+        table.costs_predicted[:, steps].astype(float),
+        evidence.forecast_costs[:, steps].astype(float),
         likelihoods,
         ratios,
     )
@@ -158,7 +193,7 @@ def fit_likelihoods(
 
 
 def run_cascade(
-    table: OutOfFoldTable, evidence: Float64Array, fold: Fold, steps: CascadeSteps, price: float
+    table: OutOfFoldTable, evidence: Evidence, fold: Fold, steps: CascadeSteps, price: float
 ) -> tuple[Float64Array, Float64Array]:
     """Return the scores and costs of the test rows: cascades where they are worth more."""
     chosen = route(table, price)
@@ -167,7 +202,9 @@ def run_cascade(
     paths = best_paths(some)
     rows = np.arange(len(chosen))
     plain = 1 - table.losses_predicted[rows, chosen] - price * table.costs_predicted[rows, chosen]
-    is_better = (paths.values > plain[fold.test] + MIN_GAIN) & (paths.steps[:, 1] != NO_STEP)
+    is_better = (paths.values > plain[fold.test] + DEFAULT_MIN_GAIN) & (
+        paths.steps[:, 1] != NO_STEP
+    )
     open_rows = np.flatnonzero(is_better)
     costs[fold.test[open_rows]] = 0.0
     for place in range(paths.steps.shape[1]):
@@ -176,8 +213,10 @@ def run_cascade(
         scores[prompts] = 1 - table.losses_true[prompts, experts]
         costs[prompts] += table.costs_true[prompts, experts]
         thresholds = paths.thresholds[open_rows, place]
+        checks = np.where(np.isnan(thresholds), 0.0, evidence.costs[prompts, experts])
+        costs[prompts] += np.nan_to_num(checks)
         posteriors = _posteriors(
-            steps, at, paths.priors[open_rows, place], evidence[prompts, experts]
+            steps, at, paths.priors[open_rows, place], evidence.values[prompts, experts]
         )
         open_rows = open_rows[posteriors < thresholds]  # False where there is no threshold
         if not open_rows.size:
@@ -199,16 +238,16 @@ def _posteriors(
 
 
 def run_threshold(
-    table: OutOfFoldTable, evidence: Float64Array, fold: Fold, prices: Float64Array
+    table: OutOfFoldTable, evidence: Evidence, fold: Fold, prices: Float64Array
 ) -> Curve:
     """Return FrugalGPT's rule: two experts and one threshold on the evidence, for all prompts.
 
     The pair and the threshold are the best on the training rows at each price.
     """
     settings = [
-        _escalate(table, evidence, i, j, np.nanquantile(evidence[fold.train, i], quantile))
+        _escalate(table, evidence, i, j, np.nanquantile(evidence.values[fold.train, i], quantile))
         for k, i in enumerate(fold.steps)
-        if not np.isnan(evidence[fold.train, i]).all()
+        if not np.isnan(evidence.values[fold.train, i]).all()
         for j in fold.steps[k + 1 :]
         for quantile in _THRESHOLDS
     ]
@@ -220,37 +259,29 @@ def run_threshold(
 
 
 def _escalate(
-    table: OutOfFoldTable, evidence: Float64Array, i: int, j: int, threshold: float
+    table: OutOfFoldTable, evidence: Evidence, i: int, j: int, threshold: float
 ) -> tuple[Float64Array, Float64Array]:
     """Return scores and costs of asking expert i, and j where the evidence is below."""
-    goes_on = evidence[:, i] < threshold
+    goes_on = evidence.values[:, i] < threshold
     losses = np.where(goes_on, table.losses_true[:, j], table.losses_true[:, i])
-    costs = table.costs_true[:, i] + np.where(goes_on, table.costs_true[:, j], 0)
+    costs = table.costs_true[:, i] + evidence.costs[:, i]
+    costs = costs + np.where(goes_on, table.costs_true[:, j], 0)
     return 1.0 - losses, costs
 
 
-def curves(
-    table: OutOfFoldTable, evidence: Float64Array, reference_cost: float, seed: int
-) -> dict[str, Curve]:
+def curves(table: OutOfFoldTable, evidence: Evidence, reference_cost: float) -> dict[str, Curve]:
     """Return the curve of every method."""
     prices = WEIGHTS / reference_cost
     shape = (len(table.prompts), len(prices))
     routed = [real(table, route(table, price)) for price in prices]
-    found = {name: Curve(np.empty(shape), np.empty(shape)) for name in (THRESHOLD, RANDOM, CASCADE)}
-    noise = np.where(np.isnan(evidence), np.nan, np.random.default_rng(seed).random(evidence.shape))
+    found = {name: Curve(np.empty(shape), np.empty(shape)) for name in (THRESHOLD, CASCADE)}
     for fold in make_folds(table, prices):
-        for name, signal in ((THRESHOLD, evidence), (RANDOM, noise)):
-            part = run_threshold(table, signal, fold, prices)
-            found[name].scores[fold.test], found[name].costs[fold.test] = part
-        inputs = cascade_inputs(table, evidence, fold, 1.0)
+        part = run_threshold(table, evidence, fold, prices)
+        found[THRESHOLD].scores[fold.test], found[THRESHOLD].costs[fold.test] = part
+        inputs = cascade_inputs(table, evidence, fold)
         for column, price in enumerate(prices):
-            steps = CascadeSteps(
-                inputs.priors,
-                price * inputs.prices,
-                inputs.check_prices,
-                inputs.likelihoods,
-                inputs.odds_ratios,
-            )
+            prices_of = price * inputs.prices, price * inputs.check_prices
+            steps = replace(inputs, prices=prices_of[0], check_prices=prices_of[1])
             scores, costs = run_cascade(table, evidence, fold, steps, price)
             found[CASCADE].scores[fold.test, column] = scores
             found[CASCADE].costs[fold.test, column] = costs
@@ -325,7 +356,7 @@ def compare(name: str, kind: str, seeds: int, folder: Path) -> str | None:
         if evidence is None:
             return None
         reference = reference_of(table)
-        found = curves(table, evidence, reference.cost, seed)
+        found = curves(table, evidence, reference.cost)
         for label, curve in found.items():
             points = (np.nanmean(part, axis=0) for part in curve)
             means.setdefault(label, []).append(figures(*points, reference))
@@ -337,16 +368,13 @@ def compare(name: str, kind: str, seeds: int, folder: Path) -> str | None:
 def _row(name: str, kind: str, means: dict[str, list[Figures]], gains: Float64Array) -> str:
     """Write the means over seeds, and the gain over routing with its 95% interval."""
     cells = [name, kind]
-    for label in (ROUTING, CASCADE, THRESHOLD, RANDOM):
+    for label in (ROUTING, CASCADE, THRESHOLD):
         average = np.mean(means[label], axis=0)
         cells.append(f"{average[0]:.4f} / {average[1]:.1%} / {average[2]:.4f}")
     low, high = np.nanpercentile(gains, [2.5, 97.5], axis=0)
     gain = np.mean(means[CASCADE], axis=0) - np.mean(means[ROUTING], axis=0)
-    scale = (100, 100, 100)
-    cells += [
-        f"{gain[i] * scale[i]:+.2f} [{low[i] * scale[i]:+.2f}, {high[i] * scale[i]:+.2f}]"
-        for i in range(3)
-    ]
+    gain, low, high = (100 * part for part in (gain, low, high))
+    cells += [f"{gain[i]:+.2f} [{low[i]:+.2f}, {high[i]:+.2f}]" for i in range(3)]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -355,12 +383,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=PRICED_SETS, default=list(PRICED_SETS))
     parser.add_argument("--seeds", type=int, default=5)
-    kinds = ["length", "judge", *(f"auc={auc}" for auc in (0.6, 0.7, 0.8, 0.9))]
+    kinds = ["length", "judge", "ensemble", *(f"auc={auc}" for auc in (0.5, 0.6, 0.7, 0.8, 0.9))]
     parser.add_argument("--evidence", nargs="+", default=kinds)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    labels = [ROUTING, CASCADE, THRESHOLD, RANDOM, "gain in AIQ", "in cost at parity", "at half"]
-    print("| " + " | ".join(["set", "evidence", *labels]) + " |", "|" + "---|" * 9, sep="\n")
+    labels = [ROUTING, CASCADE, THRESHOLD, "gain in AIQ", "in cost at parity", "at half"]
+    print("| " + " | ".join(["set", "evidence", *labels]) + " |", "|" + "---|" * 8, sep="\n")
     for name in arguments.sets:
         for kind in arguments.evidence:
             row = compare(name, kind, arguments.seeds, arguments.folder)

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from tryage.router import Router
     from tryage.scoring.qtable import QTable
 
+DEFAULT_MIN_GAIN = 0.003  # right answers; less is within the error of predictions
+
 DEFAULT_ANSWER_VALUE = 1.0  # USD, that of the preset "balanced"
 
 DEFAULT_ODDS_RATIO = 6.0  # two experts on the same prompt, given their predictions; see benchmarks
 
 _MAX_BATCH = 4096  # prompts whose values are computed at once: some hundred MB for ten steps
-
-_MIN_GAIN = 1e-6  # right answers; less is not worth a second call
 
 
 class Cascade(Policy):
@@ -70,6 +70,8 @@ class Cascade(Policy):
             one number, or `(n_steps, n_steps)`. `calibrate` measures it.
         max_calls: How many steps are asked at most for one prompt. With more than two, evidence of
             several answers is counted as if it were independent, which is too much.
+        min_gain: How much more steps have to be worth than the expert that is chosen without them,
+            in right answers.
 
     Raises:
         InputError: fewer than two steps, a name twice, or a value of the wrong kind.
@@ -86,6 +88,7 @@ class Cascade(Policy):
         likelihoods: Likelihood | Mapping[str, Likelihood] | None = None,
         odds_ratios: float | Float64Array = DEFAULT_ODDS_RATIO,
         max_calls: int = DEFAULT_MAX_CALLS,
+        min_gain: float = DEFAULT_MIN_GAIN,
     ) -> None:
         self.steps = tuple(CascadeStep.make(one, verify) for one in _check_steps(steps))
         self.answer_value = answer_value
@@ -95,6 +98,7 @@ class Cascade(Policy):
         self.likelihoods = _check_likelihoods(likelihoods, self.steps)
         self.odds_ratios = _check_odds_ratios(odds_ratios, len(self.steps))
         self.max_calls = check_integer("max_calls", max_calls, 2)
+        self.min_gain = check_number("min_gain", min_gain)
         self._is_bound = False
 
     def calibrate(
@@ -165,7 +169,7 @@ class Cascade(Policy):
 
     def _plans(self, paths: CascadePaths, chosen_values: Float64Array) -> list[CallPlan | None]:
         """Return how each prompt's experts are called, None where the chosen one is worth more."""
-        is_better = paths.values > chosen_values + _MIN_GAIN
+        is_better = paths.values > chosen_values + self.min_gain
         is_cascade = paths.steps[:, 1] != NO_STEP
         return [
             self._plan(paths, i) if flag else None
