@@ -34,12 +34,13 @@ UNTESTED = {
     "shared/tryage/traffic/schema.py": "declares tables; test_migrate.py compares them",
     "shared/tryage/traffic/migrations/env.py": "Alembic runs it; tests/traffic/test_migrate.py",
     "shared/tryage/traffic/migrations/versions/v0001_first_tables.py": "as env.py",
+    "shared/tryage/traffic/migrations/versions/v0002_spending.py": "as env.py",
     "shared/tryage/router_sources.py": "tests/test_router_pretrained.py and tests/hub test it",
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
 MAX_TOP_ENTRIES = 23
-MAX_FILES = 334  # without the rooms to come
+MAX_FILES = 337  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

@@ -8,6 +8,7 @@ TryageError
 │   └── GuaranteeError                 measured answers that do not allow a guarantee
 ├── InfeasibleError (ValueError)       limits that no assignment of prompts to experts meets
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
+│   └── BudgetExceededError            a hard budget is spent
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
 ├── ClientError (RuntimeError)      what a client raised, as words without credentials
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 
 class TryageError(Exception):
@@ -79,6 +81,37 @@ class InfeasibleError(TryageError, ValueError):
 
 class NoExpertError(TryageError, LookupError):
     """No expert is eligible, and there is no default or strict mode forbids it."""
+
+
+class BudgetExceededError(NoExpertError):
+    """A hard budget is spent, so no expert may be called.
+
+    `spent` and `limit` are in USD; `spent` counts requests in flight with what they are expected to
+    cost. `key` is whose budget it is, None if all share it. `resets` is when the next period starts
+    (UTC).
+    """
+
+    def __init__(  # noqa: PLR0913 - what the error says, for programs
+        self,
+        message: str,
+        *,
+        budget: str = "",
+        spent: float = 0.0,
+        limit: float = 0.0,
+        key: str | None = None,
+        resets: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.budget, self.spent, self.limit = budget, spent, limit
+        self.key, self.resets = key, resets
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with all values."""
+        return _load_exceeded, (str(self), vars(self))
+
+
+def _load_exceeded(message: str, values: dict[str, Any]) -> BudgetExceededError:
+    return BudgetExceededError(message, **values)
 
 
 class PerceptionError(TryageError, RuntimeError):

@@ -21,9 +21,11 @@ import sqlalchemy as sa
 
 from tryage.errors import TrafficError
 from tryage.traffic.rows import MAX_KEY
+from tryage.traffic.spending import Bill, Charge, Purse
 from tryage.traffic.traffic import Traffic
 
 N_WRITERS, N_EACH = 4, 15
+PURSE = Purse("day", "ann", 0.0)
 
 
 class Server:
@@ -263,3 +265,29 @@ def test_many_rows_come_back_from_statements_of_several_sizes(log, decision, out
     assert log.flush(30)
     assert [one.id for one, *_ in log.decisions()] == [f"d{i:03}" for i in range(700)]
     assert log.counts()["outcomes"] == 700
+
+
+def _spend(url, name, start):
+    start.wait(30)
+    with Traffic(url, timeout=30.0) as log:
+        for i in range(10):
+            log.spending.charge(Charge(PURSE, f"{name}-{i}", 1.0, 2.0, 1.0, (4.0, 2.0)))
+            log.spending.sync()
+            log.spending.bill(Bill(f"{name}-{i}", 3.0, 2.0))
+            log.spending.bill(Bill("d0-0", 3.0, 2.0))
+            log.spending.sync()
+
+
+def test_processes_that_spend_from_one_purse_add_up_each_bill_once(url, open_log):
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    children = [context.Process(target=_spend, args=(url, f"d{i}", start)) for i in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 4
+    found = open_log(url).spending.read(PURSE)
+    assert (found.spent, found.reserved, found.requests) == (120.0, 0.0, 40)
+    assert found.costs == (160.0, 80.0)
+    assert found.bills == 40

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tryage.traffic.migrate import SCRIPTS, migrate
 from tryage.traffic.records import DecisionRecord, Feedback, Outcome
 from tryage.traffic.schema import METADATA, VERSION, VERSION_TABLE
+from tryage.traffic.spending import Charge, Purse
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -79,11 +80,19 @@ def test_a_log_of_the_first_version_is_read(first_version, open_log, decision, p
     check_content(open_log(first_version), decision, plain)
 
 
+def test_a_log_of_the_first_version_keeps_budgets(first_version, open_log):
+    purse = Purse("day", "", 0.0)
+    ledger = open_log(first_version).spending
+    ledger.charge(Charge(purse, "d1", 1.0, 2.0, 2.0))
+    assert open_log(first_version).spending.read(purse).spent == 0.0
+    assert ledger.read(purse).spent == 2.0
+
+
 NEXT_SCRIPT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 
 
 def upgrade():
@@ -100,8 +109,8 @@ def next_version(tmp_path, monkeypatch):
     def add(mistake=""):
         scripts = tmp_path / "scripts"
         shutil.copytree(SCRIPTS, scripts, dirs_exist_ok=True)
-        (scripts / "versions" / "v0002_regions.py").write_text(NEXT_SCRIPT.format(mistake=mistake))
-        monkeypatch.setattr("tryage.traffic.database.VERSION", "0002")
+        (scripts / "versions" / "v0003_regions.py").write_text(NEXT_SCRIPT.format(mistake=mistake))
+        monkeypatch.setattr("tryage.traffic.database.VERSION", "0003")
         changed = functools.partial(migrate, scripts=scripts)
         monkeypatch.setattr("tryage.traffic.database.migrate", changed)
 
@@ -118,7 +127,7 @@ def test_a_log_is_brought_to_the_next_version_with_all_it_holds(
         assert connection.execute(sa.text("SELECT region FROM tryage_decisions")).all() == [
             ("eu",), ("eu",),
         ]  # fmt: skip
-        assert connection.execute(sa.select(VERSIONS.c.version_num)).scalar() == "0002"
+        assert connection.execute(sa.select(VERSIONS.c.version_num)).scalar() == "0003"
 
 
 def test_a_migration_that_fails_leaves_the_log_as_it_was(

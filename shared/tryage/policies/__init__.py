@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tryage.policies.assignment import assign as assign
     from tryage.policies.assignment_front import AssignmentFront as AssignmentFront
     from tryage.policies.assignment_front import assignment_front as assignment_front
+    from tryage.policies.budget import Budget as Budget
+    from tryage.policies.budget import BudgetStatus as BudgetStatus
     from tryage.policies.cascade import Cascade as Cascade
     from tryage.policies.cascade_calibration import LabelledAnswer as LabelledAnswer
     from tryage.policies.cascade_steps import Ensemble as Ensemble
@@ -43,6 +45,8 @@ _MODULES = {
     "AnswerTest": "tryage.policies.evidence",
     "Assignment": "tryage.policies.assignment",
     "AssignmentFront": "tryage.policies.assignment_front",
+    "Budget": "tryage.policies.budget",
+    "BudgetStatus": "tryage.policies.budget",
     "Cascade": "tryage.policies.cascade",
     "CompositeRouter": "tryage.policies.composite",
     "Ensemble": "tryage.policies.cascade_steps",

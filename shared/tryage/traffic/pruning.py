@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from tryage.traffic.schema import DECISIONS, EVENTS, FEEDBACK, OUTCOMES, SNAPSHOTS
+from tryage.traffic.schema import (
+    CHARGES,
+    DECISIONS,
+    EVENTS,
+    FEEDBACK,
+    OUTCOMES,
+    PURSES,
+    SNAPSHOTS,
+)
 
 if TYPE_CHECKING:
     from tryage.traffic.database import Database
@@ -19,7 +27,8 @@ _MAX_IDS = 500  # of a statement: SQLite before 3.32 takes 999 values
 def prune(database: Database, cutoff: float, key: str | None) -> Counter[str]:
     """Delete all from before a time, or only what belongs to a key; return the numbers deleted.
 
-    Of each router's snapshots the last one stays, whenever it was made.
+    Of each router's snapshots the last one stays, whenever it was made, and so does what a budget
+    has spent in a period that still goes on.
 
     Raises:
         TrafficError: the store fails; what was deleted before stays deleted.
@@ -34,9 +43,10 @@ def prune(database: Database, cutoff: float, key: str | None) -> Counter[str]:
         deleted += part
         if part["decisions"] < _PART:
             break
-    if key is None:
-        with database.write(is_durable=True) as connection:
+    with database.write(is_durable=True) as connection:
+        if key is None:
             deleted += _delete_others(connection, cutoff)
+        deleted += _delete_spending(connection, cutoff, key)
     database.shrink()
     return deleted
 
@@ -80,6 +90,21 @@ def _delete_others(connection: sa.Connection, cutoff: float) -> Counter[str]:
     }
     return Counter(
         {name: connection.execute(statement).rowcount for name, statement in statements.items()}
+    )
+
+
+def _delete_spending(connection: sa.Connection, cutoff: float, key: str | None) -> Counter[str]:
+    """Delete what budgets have spent, but not of periods that last until after the cutoff."""
+    conditions = {"charges": CHARGES.c.time < cutoff, "purses": PURSES.c.end < cutoff}
+    if key is not None:
+        conditions["charges"] &= CHARGES.c.key == key
+        conditions["purses"] &= PURSES.c.key == key
+    tables = {"charges": CHARGES, "purses": PURSES}
+    return Counter(
+        {
+            name: connection.execute(sa.delete(tables[name]).where(condition)).rowcount
+            for name, condition in conditions.items()
+        }
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = "0001"  # of the newest migration; a change of the tables needs another one
+VERSION = "0002"  # of the newest migration; a change of the tables needs another one
 
 VERSION_TABLE = "tryage_version"  # holds the version of a database, as Alembic keeps it
 
@@ -88,4 +88,35 @@ COUNTERS = sa.Table(
     METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# What budgets have spent: one row per budget, key (such as a user) and period. `spent` holds the
+# bills, and where there is none yet what was `reserved` for a request. `content` is JSON.
+PURSES = sa.Table(
+    "tryage_purses",
+    METADATA,
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("start", sa.Double, primary_key=True, autoincrement=False),
+    sa.Column("end", sa.Double),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("spent", sa.Double, nullable=False),
+    sa.Column("reserved", sa.Double, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+)
+
+# One row per budget and decision, so that each counts once. `usd` is NULL until it is billed.
+CHARGES = sa.Table(
+    "tryage_charges",
+    METADATA,
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("decision_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("start", sa.Double, nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("reserved", sa.Double, nullable=False),
+    sa.Column("expected", sa.Double, nullable=False),
+    sa.Column("usd", sa.Double),
+    sa.Index("tryage_charges_decision", "decision_id"),
+    sa.Index("tryage_charges_time", "time"),
 )

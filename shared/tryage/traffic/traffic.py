@@ -31,6 +31,7 @@ from tryage.traffic.rows import (
     feedback_row,
     outcome_row,
 )
+from tryage.traffic.spending import SpendingLedger
 from tryage.traffic.writer import Writer
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 _PAGE = 1_000  # decisions that are read at a time
 _FLUSH_TIMEOUT = 2.0  # seconds for which a reader waits for what this process has just recorded
 
-_DECISIONS, _OUTCOMES = "decisions", "outcomes"  # what is queued, and what is counted in `lost`
+# What is queued, and counted in `lost`. "spending" asks only to store what its ledger holds.
+_DECISIONS, _OUTCOMES, _SPENDING = "decisions", "outcomes", "spending"
 _Item: TypeAlias = tuple[str, tuple[Any, ...]]
 
 LOST = "lost"  # the kind of events that count lost records by what they are
@@ -54,6 +56,8 @@ class Traffic:
     waits, and never fails a call. When the queue is full, or the store fails for long, records are
     `lost` and counted. Feedback is stored when `add_feedback` returns. Threads, processes and
     machines may share a log; a child of a fork connects anew.
+
+    `spending` is what budgets have spent.
 
     Feedback and events have numbers in one sequence: each reader sees the same entries in the same
     order, without gaps.
@@ -87,6 +91,7 @@ class Traffic:
         require_extra("sqlalchemy", "traffic")
         require_extra("alembic", "traffic")
         from tryage.traffic.database import Database, parse_url
+        from tryage.traffic.spending_store import StoredSpending
 
         check_bools(keep_prompts=keep_prompts, create=create)
         check_number("queue_size", queue_size, 1)
@@ -95,12 +100,16 @@ class Traffic:
         self._keep_prompts = keep_prompts
         self._arguments = (url, keep_prompts, queue_size, flush_interval, timeout, create)
         self._database = Database(parse_url(url), timeout, create=create)
+        batch_writer = _BatchWriter(self._database)
         self._writer = Writer(
-            _BatchWriter(self._database).write,
+            batch_writer.write,
             itemgetter(0),
             queue_size=queue_size,
             interval=flush_interval,
             store_lost=partial(_store_lost, self._database),
+        )
+        self.spending = batch_writer.spending = SpendingLedger(
+            StoredSpending(self._database), partial(self._writer.put, (_SPENDING, ()))
         )
         self._finalizer = weakref.finalize(self, _shut_down, self._writer, self._database)
         self._open()
@@ -461,6 +470,7 @@ class _BatchWriter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.spending: SpendingLedger | None = None
 
     def write(self, items: Sequence[_Item]) -> list[_Item]:
         """Store rows and return those that do not fit the tables.
@@ -484,10 +494,13 @@ class _BatchWriter:
 
         decisions = [row for name, row in items if name == _DECISIONS]
         outcomes = [row for name, row in items if name == _OUTCOMES]
-        with self._database.write(is_durable=False) as connection:
-            writes.insert_decisions(connection, decisions)
-            writes.upsert_outcomes(connection, outcomes)
-            writes.number_feedback(connection)
+        if decisions or outcomes:
+            with self._database.write(is_durable=False) as connection:
+                writes.insert_decisions(connection, decisions)
+                writes.upsert_outcomes(connection, outcomes)
+                writes.number_feedback(connection)
+        if self.spending is not None and any(name == _SPENDING for name, _ in items):
+            self.spending.sync()
 
 
 def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:

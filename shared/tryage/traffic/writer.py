@@ -81,15 +81,16 @@ class Writer:
         self._wake = threading.Event()  # something is to be written
         self._hurry = threading.Event()  # somebody waits for it
 
-    def put(self, record: object) -> None:
-        """Queue a record; if the queue is full or closed, count it as lost."""
+    def put(self, record: object) -> bool:
+        """Queue a record; if the queue is full or closed, count it as lost and return False."""
         if self.is_closed or self.waiting >= self._queue_size:
             self.lose([record], "it is closed" if self.is_closed else "the queue is full")
-            return
+            return False
         self._queue.append(record)
         if not self._wake.is_set():
             self._start_thread()
             self._wake.set()
+        return True
 
     @property
     def waiting(self) -> int:
