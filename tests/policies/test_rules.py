@@ -78,8 +78,9 @@ def test_a_later_policy_cannot_choose_a_banned_expert() -> None:
 
 def test_where_rules_leave_no_expert_the_default_answers_if_it_meets_them() -> None:
     rules = Rule(tag="night", only="small"), Rule(tag="night", ban="small")
-    with pytest.raises(NoExpertError):
+    with pytest.raises(NoExpertError, match="Required by Rules: rule 1: only small") as caught:
         make_router(*rules, default="large").route("a prompt", context=NIGHT)
+    assert "Required by Rules: rule 2: not small." in str(caught.value)
     router = make_router(*rules, default="large", default_exempt=True)
     decision = router.route("a prompt", context=NIGHT)
     assert decision.default_used

@@ -406,7 +406,7 @@ class ScoredBatch:
         unmet = () if index is None else rejected.failed_requirements(index)
         if default is None or index is None or strict or (unmet and not default.exempt):
             advice = _advice(default, request.flags, unmet, strict=strict)
-            raise self._no_choice_error(i, reason, advice) from failure
+            raise self._no_choice_error(i, reason, advice, request) from failure
         also = f" It does not meet the requirements: {'; '.join(unmet)}." if unmet else ""
         return Decision(
             prompt=request.text,
@@ -431,11 +431,14 @@ class ScoredBatch:
             return "The perception has no usable prediction for any expert."
         return f"None of the {len(self.library)} experts is eligible."
 
-    def _no_choice_error(self, i: int, reason: str, advice: str) -> NoExpertError | PerceptionError:
-        """Return the error for prompt `i`, which names the nearest miss of each requirement."""
+    def _no_choice_error(
+        self, i: int, reason: str, advice: str, request: RoutingRequest
+    ) -> NoExpertError | PerceptionError:
+        """Return the error for prompt `i`: the nearest miss of each requirement, and policies."""
         kind = NoExpertError if self.eligibility.is_predicted(i) else PerceptionError
         misses = nearest_miss_lines(self.library, self.eligibility.rejections(i).checks)
-        return kind("\n".join([reason, *misses, advice]))
+        policies = [f"Required by {one.policy}: {one.reason}." for one in request.changes]
+        return kind("\n".join([reason, *misses, *policies, advice]))
 
     def margins(self) -> Float64Array:
         """Return how much higher the total of the second-best expert is, `(batch,)`.
