@@ -19,7 +19,7 @@ from tryage.errors import InputError
 from tryage.perception.locks import ForkSafeLock
 from tryage.policies.answer_store import AnswerStore, expected_saving
 from tryage.policies.composite import CompositeRouter
-from tryage.policies.similar_requests import SimilarRequests, VectorIndex, same_details, unit_rows
+from tryage.policies.similar_requests import SimilarRequests, VectorIndex, may_be_same, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,7 +161,7 @@ class AnswerCache(Policy):
             near = [] if index is None else index.nearest(vector, self.similar.threshold)
             for other, cosine in near:
                 answers = self._fresh(other)  # type: ignore[arg-type]  # the index has our keys
-                if answers and same_details(text, self._texts.get(other, "")):  # type: ignore[call-overload]  # as above
+                if answers and may_be_same(text, self._texts.get(other, "")):  # type: ignore[call-overload]  # as above
                     return {name: replace(one, similarity=cosine) for name, one in answers.items()}
         return {}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -23,29 +25,62 @@ Encode: TypeAlias = "Callable[[Sequence[str]], Float32Array]"
 """From texts to vectors `(batch, dim)`, such as `router.perception.encoder.encode`."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_INNER_WORD = re.compile(r"(?<=[\w,;:] )[^\W\d_]\w*")  # not the first word of a sentence
+_WORD = re.compile(r"[^\W_]+")
+_APOSTROPHE = re.compile("(?<=\\w)['\u2019](?=\\w)")
+_MAX_WORDS = 2_000  # longer texts take too long to compare word by word
+_MIN_OVERLAP = 0.5  # share of common words from which on texts are compared word by word
+_MIN_SPELLING_RATIO, _MIN_SPELLED = 0.85, 4  # of letters that match, and letters in all
 _MAX_SEQUENCES = 2
 _STEP = 1.1  # by how much more hits each next threshold of a calibration has
 
 
-def same_details(one: str, other: str) -> bool:
-    """Tell whether two texts have the same numbers and the same names.
+def may_be_same(one: str, other: str) -> bool:
+    """Tell whether two texts may mean the same: their numbers are the same, and no word is another.
 
-    Texts that differ in nothing else have nearly equal embeddings, and other answers.
+    Texts that differ in one word or number have nearly equal embeddings, and other answers. Where
+    at least half of the words are common, one text may have more words before and after them, and
+    words may be spelled otherwise. Texts with fewer common words are left to their embeddings.
     """
-    return _details(one) == _details(other)
+    if Counter(_NUMBER.findall(one)) != Counter(_NUMBER.findall(other)):
+        return False
+    words, others = _words(one), _words(other)
+    if max(len(words), len(others)) > _MAX_WORDS:
+        return words == others
+    matcher = SequenceMatcher(None, words, others, autojunk=False)
+    blocks = [block for block in matcher.get_matching_blocks() if block.size]
+    common = 2 * sum(block.size for block in blocks)
+    if not blocks or common < _MIN_OVERLAP * (len(words) + len(others)):
+        return True
+    first, last = blocks[0], blocks[-1]
+    edges = [
+        (words[: first.a], others[: first.b]),
+        (words[last.a + last.size :], others[last.b + last.size :]),
+    ]
+    inner = [
+        (words[one.a + one.size : two.a], others[one.b + one.size : two.b])
+        for one, two in pairwise(blocks)
+    ]
+    replaced = [edge for edge in edges if all(edge)]  # the others add words
+    return all(_is_same_spelling(*gap) for gap in [*replaced, *inner])
 
 
-def _details(text: str) -> Counter[str]:
-    """Return the numbers of a text and its words with a capital inside a sentence."""
-    names = [word for word in _INNER_WORD.findall(text) if word[0].isupper()]
-    return Counter([*_NUMBER.findall(text), *names])
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_APOSTROPHE.sub("", text.casefold()))
+
+
+def _is_same_spelling(words: list[str], others: list[str]) -> bool:
+    """Tell whether some words between common ones are the same, as "what is" and "what's"."""
+    one, other = "".join(words), "".join(others)
+    if one == other:
+        return True
+    ratio = SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return min(len(one), len(other)) >= _MIN_SPELLED and ratio >= _MIN_SPELLING_RATIO
 
 
 class SimilarRequests:
     """Tells which requests count as the same: those whose embeddings are close enough.
 
-    Two requests with different numbers or names never count as the same.
+    Two requests with other numbers, or with one word for another, never count as the same.
 
     Args:
         encode: From texts to vectors, such as `router.perception.encoder.encode`.
@@ -98,10 +133,10 @@ class SimilarRequests:
 
 
 def pair_similarities(encode: Encode, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-    """Return the cosine of each pair `(n,)`, 0 where numbers or names differ."""
+    """Return the cosine of each pair `(n,)`, 0 where numbers or single words differ."""
     first, second = (unit_rows(encode([pair[i] for pair in pairs])) for i in (0, 1))
     cosines = np.einsum("ij,ij->i", first, second)
-    return np.where([same_details(*pair) for pair in pairs], cosines, 0.0)
+    return np.where([may_be_same(*pair) for pair in pairs], cosines, 0.0)
 
 
 def fit_threshold(
