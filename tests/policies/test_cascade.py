@@ -214,7 +214,14 @@ def test_an_unknown_expert_is_refused() -> None:
         lambda: make_cascade(odds_ratios=-1),
         lambda: make_cascade(odds_ratios=np.ones((3, 3))),
         lambda: make_cascade(likelihoods={"medium": CALIBRATED}),
+        lambda: make_cascade(likelihoods={"small": 0.8}),
+        lambda: make_cascade(likelihoods="high"),
+        lambda: make_cascade(odds_ratios="high"),
+        lambda: make_cascade(max_calls=1),
+        lambda: make_cascade(min_gain=-0.1),
+        lambda: Cascade(None, verify=PASSES),
         lambda: Ensemble(["small"]),
+        lambda: Ensemble(["small", "small"]),
     ],
 )
 def test_wrong_arguments_are_refused(make) -> None:

@@ -122,6 +122,7 @@ def test_a_test_may_be_true_a_score_or_unknown() -> None:
     "make",
     [
         lambda: Agreement(samples=1),
+        lambda: Agreement(agree="exact"),
         lambda: LogProbability(tokens=0),
         lambda: FormatCheck("xml"),
         lambda: Judge("model", cost=1),

@@ -292,6 +292,9 @@ def _check_likelihoods(
 ) -> dict[str, Likelihood | None]:
     """Return the likelihood of each step, None where nobody knows it."""
     by_name = given if isinstance(given, Mapping) else {}
+    values = list(by_name.values()) if given is by_name else [given]
+    if wrong := [one for one in values if one is not None and not isinstance(one, Likelihood)]:
+        raise InputError(f"likelihoods has {preview(wrong[0])}; expected Likelihood(...).")
     names = [step.name for step in steps]
     if unknown := [name for name in by_name if name not in names]:
         raise InputError(f"likelihoods has {unknown}; expected names of steps: {names}.")
@@ -300,10 +303,11 @@ def _check_likelihoods(
 
 
 def _check_odds_ratios(given: float | Float64Array, n: int) -> Float64Array:
-    ratios = (
-        np.broadcast_to(np.asarray(given, np.float64), (n, n)) if np.ndim(given) == 0 else given
-    )
-    ratios = np.asarray(ratios, np.float64)
+    try:
+        ratios = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        ratios = np.zeros(0)
+    ratios = np.full((n, n), ratios) if ratios.ndim == 0 else ratios
     if ratios.shape != (n, n) or not ((ratios > 0) & np.isfinite(ratios)).all():
         raise InputError(
             f"odds_ratios is {preview(given)}; expected a number above 0, or one for each pair of "

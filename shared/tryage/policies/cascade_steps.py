@@ -30,13 +30,16 @@ class Ensemble:
         agree: Says whether two answers say the same, as in `Agreement`.
 
     Raises:
-        InputError: fewer than two names.
+        InputError: fewer than two names, or a name twice.
     """
 
     def __init__(self, experts: Sequence[str], agree: Agree = same_answer) -> None:
         self.experts = check_strings("experts", experts)
-        if len(self.experts) < 2:
-            raise InputError(f"Ensemble got {experts!r:.80}; expected two experts or more.")
+        if len(self.experts) < 2 or len(set(self.experts)) < len(self.experts):
+            raise InputError(
+                f"Ensemble got {experts!r:.80}; expected two different experts or more. For two "
+                "answers of one expert use verify=Agreement()."
+            )
         self.verifier = Agreement(len(self.experts), agree)
 
     @property

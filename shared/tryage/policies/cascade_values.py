@@ -13,6 +13,7 @@ a grid of `m`, for one call left, then two, and so on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -164,6 +165,7 @@ def _gain_of_checking(steps: CascadeSteps, later: _Tables, s: int) -> Float64Arr
     return np.asarray(ahead @ _expectation(likelihood).T - steps.check_prices[:, [s]] - _GRID)
 
 
+@lru_cache(maxsize=256)
 def _expectation(likelihood: Likelihood) -> Float64Array:
     """Return the matrix from values on the grid of posteriors to their means on that of priors."""
     posteriors = likelihood.posteriors(_GRID)

@@ -125,13 +125,15 @@ class Agreement(Verifier):
             number or letter of a choice (`same_answer`), so it suits short results, not essays.
 
     Raises:
-        InputError: fewer than 2 samples.
+        InputError: fewer than 2 samples, or `agree` is no function.
     """
 
     likelihood = Likelihood((0.5,), right=(0.15, 0.85), wrong=(0.6, 0.4))
 
     def __init__(self, samples: int = 2, agree: Agree = same_answer) -> None:
         self.samples = check_integer("samples", samples, 2) - 1
+        if not callable(agree):
+            raise InputError(f"agree is {preview(agree)}; expected a function of two answers.")
         self.agree = agree
 
     def read(self, answer: AnswerEvidence) -> Reading:
