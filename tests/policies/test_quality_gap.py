@@ -53,7 +53,7 @@ def test_a_call_has_its_own_gap() -> None:
 
 
 def test_each_expert_or_tier_may_have_its_own_gap() -> None:
-    router = make_router(QualityGap(0.0, gaps={("small", "absent"): 0.11}))
+    router = make_router(QualityGap(0.0, gaps={("small", "medium"): 0.11}))
     assert router.route("a prompt").expert.name == "small"
 
 
@@ -172,6 +172,13 @@ def test_a_curve_needs_measured_losses() -> None:
 def test_malformed_arguments_are_errors(arguments, message) -> None:
     with pytest.raises(InputError, match=message):
         QualityGap(**arguments)
+
+
+def test_an_unknown_expert_with_a_gap_is_an_error_but_not_for_a_subset() -> None:
+    with pytest.raises(InputError, match=r"gaps has 'smal', .* Did you mean small"):
+        make_router(QualityGap(gaps={"smal": 0.1}))
+    router = make_router(QualityGap(gaps={"small": 0.1})).subset(["large", "medium"])
+    assert router.route("a prompt").expert.name == "medium"
 
 
 def test_an_unknown_large_expert_is_an_error() -> None:

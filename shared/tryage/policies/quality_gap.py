@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -12,7 +13,7 @@ import numpy as np
 
 from tryage.core.choice import NO_EXPERT, first_by_keys
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
-from tryage.core.validation import check_number, check_strings, preview
+from tryage.core.validation import check_number, check_strings, did_you_mean, preview
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,12 +69,10 @@ class QualityGap(Policy):
     ) -> None:
         self.gap = check_number("gap", gap, 0.0, 1.0)
         self.gaps = _check_gaps({} if gaps is None else gaps)
-        self.large = (
-            ()
-            if large is None
-            else check_strings("large", [large] if isinstance(large, str) else large)
-        )
+        large_names = [large] if isinstance(large, str) else large
+        self.large = () if large_names is None else check_strings("large", large_names)
         self.probability = check_number("probability", probability, 1e-6, 1 - 1e-6)
+        self._is_checked = False  # whether a router has all names
 
     @classmethod
     def calibrate(
@@ -107,15 +106,25 @@ class QualityGap(Policy):
     def bind(self, library: Library, traffic: Any) -> QualityGap:  # noqa: ANN401, ARG002 - as in the base class
         """Return the policy, which has no state.
 
+        A router refuses gaps of experts that it does not have; its subsets do not.
+
         Raises:
-            InputError: the library has no expert of the large tier.
+            InputError: the library has no expert of the large tier, or not all of `gaps`.
         """
         if self.large and not any(name in library for name in self.large):
             raise InputError(
                 f"large is {', '.join(self.large)}, and the router knows none of them; expected "
                 f"some of {', '.join(library.names[:10])}."
             )
-        return self
+        unknown = [name for name in self.gaps if name not in library]
+        if unknown and not self._is_checked:
+            raise InputError(
+                f"gaps has {preview(unknown[0])}, and the router has no such expert."
+                f"{did_you_mean(unknown[0], library.names)}"
+            )
+        bound = copy.copy(self)
+        bound._is_checked = True  # noqa: SLF001 - of its own class
+        return bound
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
         """Choose the cheapest expert that is good enough."""
