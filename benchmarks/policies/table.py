@@ -2,22 +2,23 @@
 
 Run from the root of the repository, after installing the extra `evaluate` (about 20 minutes):
 
-    python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5] [--prompts 1000]
+    python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5] [--prompts 600]
 
-Each seed draws 1,000 prompts of a set. A policy is a family over one setting, such as the share of
-`Threshold`. Every setting runs once over all of them in the simulation that `router.simulate` uses,
-with predictions of routers that have not seen the prompt. The prompts are in two halves: what is
-chosen or calibrated is chosen on one half and measured on the other.
+Each seed draws so many prompts of a set. A policy is a family over one setting, such as the share
+of `Threshold`. Every setting runs over all prompts in the simulation that `router.simulate` uses,
+with predictions of routers that have not seen the prompt. What is chosen or calibrated is so on one
+half of the prompts, and everything is measured on the other one.
 
 - Cost at parity: the cost, relative to that of the best single expert, of the cheapest setting that
-  scores at most half a point below it on the other half; beside it how far below it really is.
+  scores at most half a point below it on the first half; beside it how far above or below it is.
 - AIQ (RouterBench): the mean height of the hull of all settings between the costs of the cheapest
-  and of the dearest expert. On zoonk_tasks nobody answered most prompts: the best single expert is
-  the best of those that answered a prompt, and policies with a reference have no row.
-- Score at half the cost: the height of the hull at half the cost of the best single expert.
+  and of the dearest expert; less that of plain routing on the same prompts.
+- Score at half the cost: the height of the hull at half the cost of the best single expert; less
+  that of plain routing.
 
 The evidence of a cascade is simulated with an AUC of .8. `AnswerCache` stands apart: it runs on
-requests drawn from the prompts by Zipf's law.
+requests drawn from the prompts by Zipf's law. On zoonk_tasks nobody answered most prompts: the best
+single expert is the best of those that answered, and policies with a reference have no row.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,16 @@ from out_of_fold import FOLDER, PRICED_SETS, out_of_fold
 from tryage import Preferences, Router
 from tryage.core.request import ConversationContext
 from tryage.errors import InfeasibleError, TryageError
-from tryage.learning.evaluation.costs import sweep_weight
-from tryage.policies import AnswerCache, Cascade, Guarantee, QualityGap, Threshold, assign
+from tryage.learning.evaluation.costs import choose_weight, sweep_weight
+from tryage.policies import (
+    AnswerCache,
+    Budget,
+    Cascade,
+    Guarantee,
+    QualityGap,
+    Threshold,
+    assign,
+)
 from tryage.policies.cascade_calibration import fit_odds_ratios
 from tryage.policies.evidence import LogProbability
 from tryage.policies.likelihood import Likelihood
@@ -58,7 +67,7 @@ if TYPE_CHECKING:
 
     from out_of_fold import OutOfFoldTable
 
-    from tryage.core.arrays import BoolArray, Float64Array, IndexArray
+    from tryage.core.arrays import Float64Array, IndexArray
     from tryage.core.policy import Policy
 
 AUC = 0.8  # of the simulated evidence
@@ -67,7 +76,7 @@ WEIGHTS = np.append(0.0, np.geomspace(1e-3, 1e4, 141))
 
 SHARES = (0.1, 0.25, 0.45, 0.7, 0.9)
 
-BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # of the best single expert's cost
+BUDGETS = (0.05, 0.15, 0.25, 0.4, 0.6, 1.0)  # of the best single expert's cost
 
 GAPS = (0.0, 0.01, 0.03, 0.06, 0.12, 0.25)
 
@@ -76,8 +85,6 @@ LEVELS = (0.85, 0.92, 0.96, 0.99)  # of the reference's score
 ANSWER_VALUES = (3.0, 9.0, 20.0, 40.0, 80.0, 200.0, 1e3, 1e5)  # best single's costs
 
 ZIPF, CACHE_SHARE = 1.0, 0.1  # the exponent, and the size of the cache as a share of the prompts
-
-_LEARNED = (Guarantee, Cascade)  # their settings are not all that differs between halves
 
 _MAX_STEPS = 4  # of a cascade
 
@@ -90,11 +97,10 @@ _BATCH = 64  # requests decided at a time
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """One set with one seed: its requests in random order, and what is known of them.
+    """Prompts of one set: its requests in random order, and what is known of them.
 
-    `halves` `(n,)` is False for the prompts of the first half. `singles` `(2, n)` are the columns
-    of the best single expert: row h is chosen on half h, and is the next best where that one has
-    not answered.
+    `learned` and `judged` are the rows of the two halves. `singles` `(n,)` are the columns of the
+    best single expert of the first half, of the next best where that one has not answered.
     """
 
     table: QTable
@@ -102,10 +108,10 @@ class Setup:
     perception: RecordedPerception
     predicted_losses: Float64Array
     predicted_costs: Float64Array
-    halves: BoolArray
+    learned: IndexArray
+    judged: IndexArray
     singles: IndexArray
     seed: int
-    runs: dict[str, tuple[Float64Array, Float64Array]] = field(default_factory=dict)
 
     def router(self, preferences: Preferences | str) -> Router:
         """Return a router that predicts what was predicted without the prompt."""
@@ -116,26 +122,23 @@ class Setup:
         """Whether one expert answered most prompts, so that others can be compared with it."""
         return bool(self.table.measured.mean(axis=0).max() > _MIN_COVERAGE)
 
-    def half(self, index: int) -> IndexArray:
-        """Return the rows of a half."""
-        return np.flatnonzero(self.halves == bool(index))
-
-    def name(self, index: int) -> str:
-        """Return the name of the best single expert of a half."""
-        columns, counts = np.unique(self.singles[index], return_counts=True)
+    @property
+    def single(self) -> str:
+        """The name of the best single expert."""
+        columns, counts = np.unique(self.singles, return_counts=True)
         return self.table.experts[columns[counts.argmax()]]
 
-    def reference_cost(self, index: int) -> float:
-        """Return the mean cost of the best single expert on a half, in USD."""
-        rows = self.half(index)
-        return float(self.stream.costs[rows, self.singles[index][rows]].mean())
+    @property
+    def reference_cost(self) -> float:
+        """The mean cost of the best single expert on the first half, in USD."""
+        return float(self.stream.costs[self.learned, self.singles[self.learned]].mean())
 
 
 Family = tuple["Float64Array", "Float64Array"]
 """Scores and costs (USD) of every request at every setting, `(n, n_settings)` each."""
 
-Build = Callable[[Setup, int], "Iterator[tuple[Policy | None, Preferences | str]]"]
-"""Yields each setting of a policy that learns from one half: the policy, and the preferences."""
+Build = Callable[[Setup], "Iterator[tuple[Policy | None, Preferences | str]]"]
+"""Yields each setting of a policy, which learns from the first half, and the preferences."""
 
 
 def make_setup(name: str, seed: int, prompts: int, folder: Path) -> Setup:
@@ -151,16 +154,26 @@ def make_setup(name: str, seed: int, prompts: int, folder: Path) -> Setup:
     predicted = [part[rows].astype(np.float64) for part in _predictions(found)]
     perception = RecordedPerception(table.experts, table.prompts, *predicted)
     _, group = np.unique(stream.groups, return_inverse=True)
-    halves = np.random.default_rng(seed + 1).permutation(group.max() + 1)[group] % 2 == 1
-    singles = np.stack([_best_single(losses, halves == bool(half)) for half in (0, 1)])
-    return Setup(table, stream, perception, predicted[0], predicted[2], halves, singles, seed)
+    half = np.random.default_rng(seed + 1).permutation(group.max() + 1)[group] % 2
+    learned, judged = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
+    return Setup(
+        table=table,
+        stream=stream,
+        perception=perception,
+        predicted_losses=predicted[0],
+        predicted_costs=predicted[2],
+        learned=learned,
+        judged=judged,
+        singles=_best_single(losses, learned),
+        seed=seed,
+    )
 
 
 def _predictions(found: OutOfFoldTable) -> tuple[Float64Array, Float64Array, Float64Array]:
     return found.losses_predicted, found.std_predicted, found.costs_predicted
 
 
-def _best_single(losses: Float64Array, rows: BoolArray) -> IndexArray:
+def _best_single(losses: Float64Array, rows: IndexArray) -> IndexArray:
     """Return the column of the best expert of some rows, where it has a gap of the next one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # experts without an answer in this half
@@ -170,26 +183,12 @@ def _best_single(losses: Float64Array, rows: BoolArray) -> IndexArray:
     return np.where(np.isnan(losses), np.inf, means).argmin(axis=1)
 
 
-def run_family(setup: Setup, build: Build, half: int) -> Family | None:
-    """Run every setting over the whole set; what is learned is learned on one half.
-
-    None where the policy has no setting for this set.
-    """
-    runs = [_run_once(setup, *setting) for setting in build(setup, half)]
+def run_family(setup: Setup, build: Build) -> Family | None:
+    """Run every setting over all prompts; None where the policy has no setting for this set."""
+    runs = [_run(setup, *setting) for setting in build(setup)]
     if not runs:
         return None
     return np.stack([run[0] for run in runs], axis=1), np.stack([run[1] for run in runs], axis=1)
-
-
-def _run_once(
-    setup: Setup, policy: Policy, preferences: Preferences | str
-) -> tuple[Float64Array, Float64Array]:
-    """Run a setting, if the other half has not led to the same one."""
-    key = f"{policy!r} {preferences!r}"
-    if not isinstance(policy, _LEARNED) and key in setup.runs:
-        return setup.runs[key]
-    setup.runs[key] = _run(setup, policy, preferences)
-    return setup.runs[key]
 
 
 def _run(
@@ -206,32 +205,39 @@ def _run(
     return run.scores, run.costs
 
 
-def plain(setup: Setup, half: int) -> Family:
+def plain(setup: Setup) -> Family:
     """Return plain routing at every weight of costs."""
     return sweep_weight(
         setup.predicted_losses,
         setup.predicted_costs,
         setup.table,
-        setup.reference_cost(half),
+        setup.reference_cost,
         WEIGHTS,
     )
 
 
-def thresholds(setup: Setup, half: int) -> Iterator[tuple[Policy, str]]:
+def thresholds(setup: Setup) -> Iterator[tuple[Policy, str]]:
     """Yield RouteLLM's threshold between the best single expert and a cheaper one."""
     if not setup.has_reference:
         return
-    weak = _weak_expert(setup, half)
+    weak = _weak_expert(setup)
     for share in SHARES:
-        yield Threshold(setup.name(half), weak, share=share), "best"
+        yield Threshold(setup.single, weak, share=share), "best"
 
 
-def assignments(setup: Setup, half: int) -> Family:
+def budgets(setup: Setup) -> Iterator[tuple[Policy, str]]:
+    """Yield budgets per request."""
+    for part in BUDGETS:
+        limit = part * setup.reference_cost
+        yield Budget(usd_per_request=limit, requests=len(setup.stream)), "best"
+
+
+def assignments(setup: Setup) -> Family:
     """Return the best assignment of all prompts at once, within each budget that is enough."""
     stream, rows = setup.stream, np.arange(len(setup.stream))
     preferences, found = measured_preferences(stream), []
     for part in BUDGETS:
-        budget = part * setup.reference_cost(half) * len(stream)
+        budget = part * setup.reference_cost * len(stream)
         try:
             batch = assign(
                 setup.router(Preferences()), stream.prompts, budget=budget, preferences=preferences
@@ -244,17 +250,17 @@ def assignments(setup: Setup, half: int) -> Family:
     return np.stack(scores, axis=1), np.stack(costs, axis=1)
 
 
-def gaps(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:  # noqa: ARG001 - as all others
+def gaps(_: Setup) -> Iterator[tuple[Policy, Preferences]]:
     """Yield quality gaps."""
     for gap in GAPS:
         yield QualityGap(gap), Preferences()
 
 
-def guarantees(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:
+def guarantees(setup: Setup) -> Iterator[tuple[Policy, Preferences]]:
     """Yield guarantees; where the data do not allow one, the reference answers everything."""
     if not setup.has_reference:
         return
-    reference, table = setup.name(half), setup.table.take(setup.half(half))
+    reference, table = setup.single, setup.table.take(setup.learned)
     router = setup.router(Preferences())
     for level in LEVELS:
         try:
@@ -264,26 +270,26 @@ def guarantees(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:
         yield policy, Preferences()
 
 
-def cascades(setup: Setup, half: int) -> Iterator[tuple[Policy, Preferences]]:
+def cascades(setup: Setup) -> Iterator[tuple[Policy, Preferences]]:
     """Yield cascades from cheaper experts to the best single one, by the value of an answer."""
-    rows = setup.half(half)
+    rows = setup.learned
     evidence, right = setup.stream.evidence[rows].ravel(), 1.0 - setup.stream.losses[rows].ravel()
     priors = np.clip(1.0 - setup.predicted_losses[rows].ravel(), 0.01, 0.99)
     likelihood = Likelihood.fit(evidence, right, priors)
-    steps = _routed_experts(setup, half)
+    steps = _routed_experts(setup)
     cascade = Cascade(steps, verify=LogProbability(), likelihoods=likelihood)
     cascade.odds_ratios = fit_odds_ratios(
         setup.router("best"), cascade.steps, setup.table.take(rows)
     )
     for value in ANSWER_VALUES:
-        yield cascade, Preferences(answer_value=value * setup.reference_cost(half))
+        yield cascade, Preferences(answer_value=value * setup.reference_cost)
 
 
-def _routed_experts(setup: Setup, half: int) -> list[str]:
-    """Return the experts that plain routing chooses most often on a half, the cheapest first."""
-    rows = setup.half(half)
+def _routed_experts(setup: Setup) -> list[str]:
+    """Return the experts that plain routing chooses most often, the cheapest first."""
+    rows = setup.learned
     counts = np.zeros(len(setup.table.experts))
-    for weight in WEIGHTS[1::10] / setup.reference_cost(half):
+    for weight in WEIGHTS[1::10] / setup.reference_cost:
         totals = setup.predicted_losses[rows] + weight * setup.predicted_costs[rows]
         known = ~np.isnan(setup.stream.losses[rows])
         chosen = np.where(known, totals, np.inf).argmin(axis=1)
@@ -293,12 +299,12 @@ def _routed_experts(setup: Setup, half: int) -> list[str]:
     return [setup.table.experts[column] for column in columns[np.argsort(costs)]]
 
 
-def _weak_expert(setup: Setup, half: int) -> str:
+def _weak_expert(setup: Setup) -> str:
     """Return the best expert that costs at most a third of the best one, else the cheapest.
 
     Of those with the most answers: on zoonk_tasks nobody answered most prompts.
     """
-    rows, single = setup.half(half), setup.name(half)
+    rows, single = setup.learned, setup.single
     coverage = setup.table.measured[rows].mean(axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # experts without an answer in this half
@@ -312,9 +318,9 @@ def _weak_expert(setup: Setup, half: int) -> str:
     return setup.table.experts[np.where(enough, costs, np.inf).argmin()]
 
 
-FAMILIES: dict[str, Callable[..., Family | None]] = {
-    "plain routing": plain,
+FAMILIES: dict[str, Callable[[Setup], Family | None]] = {
     "Threshold": partial(run_family, build=thresholds),
+    "Budget": partial(run_family, build=budgets),
     "assign (all at once)": assignments,
     "QualityGap": partial(run_family, build=gaps),
     "Guarantee": partial(run_family, build=guarantees),
@@ -332,41 +338,30 @@ class Figures:
     half_cost_score: float
 
 
-def figures(setup: Setup, family: Callable[..., Family | None]) -> Figures | None:
-    """Choose the setting for parity on each half, and measure it on the other one."""
-    found = []
-    for learned, judged in ((0, 1), (1, 0)):
-        run = family(setup, half=learned)
-        if run is None:
-            return None
-        scores, costs = run
-        train, test = setup.half(learned), setup.half(judged)
-        single = setup.singles[learned]
-        single_scores = 1.0 - setup.stream.losses[np.arange(len(single)), single]
-        single_costs = setup.stream.costs[np.arange(len(single)), single]
-        target = single_scores[train].mean() - PARITY_TOLERANCE
-        means = np.nanmean(scores[train], axis=0)
-        allowed = means >= target
-        prices = np.nanmean(costs[train], axis=0)
-        best = np.where(allowed, prices, np.inf).argmin() if allowed.any() else means.argmax()
-        x, y = np.nanmean(costs[test], axis=0), np.nanmean(scores[test], axis=0)
-        reference = single_costs[test].mean()
-        low, high, cheapest = _cost_range(setup, test)
-        hull = np.append(x, low), np.append(y, cheapest)  # anyone can ask the cheapest expert
-        found.append(
-            Figures(
-                x[best] / reference,
-                y[best] - single_scores[test].mean(),
-                aiq(*hull, low, high),
-                score_at_cost(*hull, reference / 2) or np.nan,
-            )
-        )
-    return _mean(found)
-
-
-def _mean(found: Sequence[Figures]) -> Figures:
-    names = ("relative_cost", "difference", "aiq", "half_cost_score")
-    return Figures(*(float(np.mean([getattr(one, name) for one in found])) for name in names))
+def figures(setup: Setup, family: Callable[[Setup], Family | None]) -> Figures | None:
+    """Choose the setting for parity on the first half, and measure everything on the other one."""
+    run = family(setup)
+    if run is None:
+        return None
+    scores, costs = run
+    rows = np.arange(len(setup.singles))
+    single_scores = 1.0 - setup.stream.losses[rows, setup.singles]
+    best = choose_weight(
+        scores[setup.learned],
+        costs[setup.learned],
+        float(single_scores[setup.learned].mean()),
+        PARITY_TOLERANCE,
+    )
+    x, y = (np.nanmean(part[setup.judged], axis=0) for part in (costs, scores))
+    reference = setup.stream.costs[setup.judged, setup.singles[setup.judged]].mean()
+    low, high, cheapest = _cost_range(setup, setup.judged)
+    hull = np.append(x, low), np.append(y, cheapest)  # anyone can ask the cheapest expert
+    return Figures(
+        x[best] / reference,
+        y[best] - single_scores[setup.judged].mean(),
+        aiq(*hull, low, high),
+        score_at_cost(*hull, reference / 2) or np.nan,
+    )
 
 
 def _cost_range(setup: Setup, rows: IndexArray) -> tuple[float, float, float]:
@@ -380,21 +375,17 @@ def _cost_range(setup: Setup, rows: IndexArray) -> tuple[float, float, float]:
 
 def fixed_rows(setup: Setup) -> dict[str, tuple[float, float]]:
     """Return the score, and the cost relative to the best single expert, of what has no setting."""
-    rows, known = np.arange(len(setup.stream)), ~np.isnan(setup.stream.losses)
-    single = np.where(setup.halves, setup.singles[0], setup.singles[1])
-    oracle = best_answers(setup.stream)
-    reference = setup.stream.costs[rows, single].mean()
+    rows, losses, costs = setup.judged, setup.stream.losses, setup.stream.costs
+    reference = costs[rows, setup.singles[rows]].mean()
+    oracle, known = best_answers(setup.stream), ~np.isnan(losses)
     shares = known / known.sum(axis=1, keepdims=True)
-    random = [np.nansum(shares * part, axis=1).mean()
-              for part in (1.0 - setup.stream.losses, setup.stream.costs)]  # fmt: skip
     picked = {
-        name: (
-            float(1.0 - setup.stream.losses[rows, columns].mean()),
-            float(setup.stream.costs[rows, columns].mean() / reference),
-        )
-        for name, columns in (("best single", single), ("oracle", oracle))
+        name: (1.0 - losses[rows, columns[rows]].mean(), costs[rows, columns[rows]].mean())
+        for name, columns in (("best single", setup.singles), ("oracle", oracle))
     }
-    return picked | {"random": (float(random[0]), float(random[1] / reference))}
+    random = (1.0 - np.nansum(shares * losses, axis=1), np.nansum(shares * costs, axis=1))
+    picked["random"] = (random[0][rows].mean(), random[1][rows].mean())
+    return {name: (float(score), float(cost / reference)) for name, (score, cost) in picked.items()}
 
 
 def cache_saving(setup: Setup) -> tuple[float, float]:
@@ -408,36 +399,45 @@ def cache_saving(setup: Setup) -> tuple[float, float]:
     contexts = (ConversationContext(keys={"user_id": "one"}),) * size
     stream = replace(setup.stream.take(rows), contexts=contexts)
     drawn = replace(setup, stream=stream)
-    value = Preferences(answer_value=100 * setup.reference_cost(0))
+    value = Preferences(answer_value=100 * setup.reference_cost)
     scores, costs = _run(drawn, None, value)
     cached_scores, cached_costs = _run(drawn, AnswerCache(round(CACHE_SHARE * size)), value)
     return float(cached_costs.sum() / costs.sum()), float(cached_scores.mean() - scores.mean())
 
 
 def print_set(name: str, setups: Sequence[Setup], labels: Sequence[str]) -> None:
-    """Print the table of one set, with the families of some labels."""
-    print(f"\n{name}, {len(setups[0].stream):,} prompts, {len(setups[0].table.experts)} experts\n")
+    """Print the table of one set, with the families of some labels beside plain routing."""
+    size, n_experts = len(setups[0].stream), len(setups[0].table.experts)
+    print(f"\n{name}, {size:,} prompts with each seed, {n_experts} experts\n")
     print("| policy | cost at parity | score there, points | AIQ | score at half the cost |")
     print("|---|---:|---:|---:|---:|")
+    routing = [figures(setup, plain) for setup in setups]
+    _print_row("plain routing", routing, [Figures(0, 0, 0, 0)] * len(routing), "{:.4f}")
     for label in labels:
-        found = (figures(setup, FAMILIES[label]) for setup in setups)
-        rows = [one for one in found if one is not None]
-        cells = [
-            _cell([one.relative_cost for one in rows], "{:.0%}"),
-            _cell([100 * one.difference for one in rows], "{:+.2f}"),
-            _cell([one.aiq for one in rows], "{:.4f}"),
-            _cell([one.half_cost_score for one in rows], "{:.4f}"),
-        ]
-        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+        found = [figures(setup, FAMILIES[label]) for setup in setups]
+        _print_row(label, found, routing, "{:+.4f}")
     fixed = [fixed_rows(setup) for setup in setups]
     for label in fixed[0]:
         score = np.mean([one[label][0] for one in fixed])
         cost = np.mean([one[label][1] for one in fixed])
         print(f"| {label} | {cost:.0%} | score {score:.4f} | | |")
-    saved = [cache_saving(setup) for setup in setups]
-    costs, differences = zip(*saved, strict=True)
+    costs, differences = zip(*map(cache_saving, setups), strict=True)
     cells = [_cell(costs, "{:.0%}"), _cell([100 * one for one in differences], "{:+.2f}")]
     print(f"| AnswerCache, Zipf {ZIPF}: of plain routing | " + " | ".join(cells) + " | | |")
+
+
+def _print_row(
+    label: str, found: Sequence[Figures | None], less: Sequence[Figures], form: str
+) -> None:
+    """Print a policy; AIQ and the score at half the cost are `less` those of another."""
+    pairs = [(one, other) for one, other in zip(found, less, strict=True) if one is not None]
+    cells = [
+        _cell([one.relative_cost for one, _ in pairs], "{:.0%}"),
+        _cell([100 * one.difference for one, _ in pairs], "{:+.2f}"),
+        _cell([one.aiq - other.aiq for one, other in pairs], form),
+        _cell([one.half_cost_score - other.half_cost_score for one, other in pairs], form),
+    ]
+    print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
 
 
 def _cell(values: Sequence[float], form: str) -> str:
@@ -453,7 +453,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=PRICED_SETS, default=list(PRICED_SETS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=1000, help="of each set, with each seed")
+    parser.add_argument("--prompts", type=int, default=600, help="of each set, with each seed")
     parser.add_argument("--policies", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
