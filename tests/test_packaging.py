@@ -221,12 +221,12 @@ def wheel(tmp_path_factory) -> set[str]:
         return set(built.namelist())
 
 
-def test_the_wheel_holds_the_three_packages_typed_and_nothing_else(wheel):
+def test_the_wheel_holds_the_four_packages_typed_and_nothing_else(wheel):
     info = f"tryage-{tryage.__version__}.dist-info"
     assert {name.split("/")[0] for name in wheel} == {
-        "tryage", "tryage_langchain", "tryage_llamaindex", info,
+        "tryage", "tryage_langchain", "tryage_llamaindex", "tryage_server", info,
     }  # fmt: skip
-    for package in ("tryage", "tryage_langchain", "tryage_llamaindex"):
+    for package in ("tryage", "tryage_langchain", "tryage_llamaindex", "tryage_server"):
         assert f"{package}/py.typed" in wheel
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= wheel
 

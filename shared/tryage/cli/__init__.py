@@ -18,6 +18,7 @@ from tryage.cli import (
     report,
     route,
     score,
+    serve,
     simulate,
     traffic,
     train,
@@ -102,6 +103,7 @@ for command in (
     report.report,
     experts.experts,
     onboard.onboard,
+    serve.serve,
     experts.tools,
     experts.train_tools,
 ):

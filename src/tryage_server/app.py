@@ -1,0 +1,192 @@
+"""The application: OpenAI's chat completions over ChatTryage, models, decisions and health."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+import tryage
+from tryage.core.presets import PRESETS
+from tryage.errors import InputError
+from tryage_langchain.chat import ChatTryage
+from tryage_server.chat_answers import CompletionStream, structured_chunk, to_completion
+from tryage_server.chat_requests import (
+    AUTO,
+    ChatRequest,
+    DecideRequest,
+    library_of,
+    read_chat_request,
+    read_config,
+    read_messages,
+)
+from tryage_server.errors import (
+    describe_invalid,
+    error_body,
+    error_response,
+    error_status,
+    exception_response,
+)
+from tryage_server.limits import LimitMiddleware
+from tryage_server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from langchain_core.messages import AIMessageChunk
+    from starlette.requests import Request
+
+    from tryage_server.chat_requests import ChatCall
+
+_log = logging.getLogger(__name__)
+
+_DONE = "data: [DONE]\n\n"
+
+
+def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> FastAPI:
+    """Return the application; any ASGI server runs it.
+
+    `POST /v1/chat/completions` answers with one of the models of `chat`, as a whole or as a stream.
+    `POST /v1/decide` says which, and asks none. `GET /v1/models` lists what the field `model` may
+    say, `GET /health` tells that the process lives, `GET /ready` that a model can be asked.
+
+    Raises:
+        InputError: `chat` is no ChatTryage.
+    """
+    if not isinstance(chat, ChatTryage):
+        raise InputError(f"chat is a {type(chat).__name__}; expected a ChatTryage.")
+    limits = ServerSettings() if settings is None else settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(chat.route, "Hello")  # the first decision loads the encoder
+        yield
+
+    app = FastAPI(
+        title="Tryage",
+        version=tryage.__version__,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(LimitMiddleware, settings=limits)
+    _add_error_handlers(app)
+    _add_routes(app, chat, limits)
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error in OpenAI's form."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return error_response(400, describe_invalid(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code not in (404, 405):
+            return error_response(error.status_code, error.detail)
+        what = f"{request.method} {request.url.path}"
+        return error_response(error.status_code, f"There is no {what}; see /openapi.json.")
+
+
+def _add_routes(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
+    """Add all that can be asked."""
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def complete(body: ChatRequest) -> Response:
+        try:
+            call = await run_in_threadpool(read_chat_request, chat, body, limits.deadline)
+            if body.stream:
+                options = body.stream_options
+                return await _stream(call, include_usage=bool(options and options.include_usage))
+            answer = await call.client.ainvoke(call.messages, call.config)
+            return JSONResponse(to_completion(answer))
+        except Exception as error:  # noqa: BLE001 - whatever fails, the caller gets an answer
+            return _failed(error)
+
+    @app.post("/v1/decide", response_model=None)
+    def decide(body: DecideRequest) -> Response:
+        try:
+            config = read_config(chat, body, limits.deadline)
+            tools = {"tools": body.tools} if body.tools else {}
+            plan = chat.route(read_messages(body.messages), config, **tools)
+            decision = plan.decision.to_dict(body.top)
+            return JSONResponse({**plan.record(), "decision": {**decision, "prompt": None}})
+        except Exception as error:  # noqa: BLE001 - as above
+            return _failed(error)
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        names = [AUTO, *(f"{AUTO}/{one}" for one in PRESETS), *library_of(chat).names]
+        rows = [{"id": one, "object": "model", "created": 0, "owned_by": "tryage"} for one in names]
+        return {"object": "list", "data": rows}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok", "version": tryage.__version__}
+
+    @app.get("/ready", response_model=None)
+    def ready() -> Response:
+        session = chat._session  # noqa: SLF001 - a package of the same project
+        available = [name for name in library_of(chat).names if session.is_available(name)]
+        return JSONResponse({"models": available}, 200 if available else 503)
+
+
+def _failed(error: Exception) -> Response:
+    """Return the answer to a request that has failed; the log has no words of the prompt."""
+    response = exception_response(error)
+    _log.warning("A request failed with %s: status %d.", type(error).__name__, response.status_code)
+    return response
+
+
+# Streams ---------------------------------------------------------------------------------------
+
+
+async def _stream(call: ChatCall, *, include_usage: bool) -> Response:
+    """Return the stream of an answer whose first chunk is here, so that errors have a status."""
+    parts = _parts(call)
+    first = await anext(parts, None)
+    events = _events(first, parts, CompletionStream(include_usage))
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _parts(call: ChatCall) -> AsyncIterator[AIMessageChunk]:
+    """Yield the chunks of an answer; one with a schema is a single chunk."""
+    if call.has_schema:
+        yield structured_chunk(await call.client.ainvoke(call.messages, call.config))
+        return
+    async with aclosing(call.client.astream(call.messages, call.config)) as parts:  # type: ignore[type-var]  # LangChain's streams are generators
+        async for part in parts:
+            yield part
+
+
+async def _events(
+    first: AIMessageChunk | None, parts: AsyncIterator[AIMessageChunk], stream: CompletionStream
+) -> AsyncIterator[str]:
+    """Yield the events of a stream; an error after the first one is an event, too."""
+    try:
+        async with aclosing(parts):  # type: ignore[type-var]  # a generator
+            if first is not None and (chunk := stream.chunk(first)) is not None:
+                yield _event(chunk)
+            async for part in parts:
+                if (chunk := stream.chunk(part)) is not None:
+                    yield _event(chunk)
+        for chunk in stream.last_chunks():
+            yield _event(chunk)
+        yield _DONE
+    except Exception as error:  # noqa: BLE001 - the status is sent already
+        _log.warning("A stream broke off with %s.", type(error).__name__)
+        message = "The answer has broken off. Ask again."
+        yield _event(error_body(error_status(error), message))
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"

@@ -1,0 +1,85 @@
+"""What stands before every request: keys of clients, the size of a body, how many at a time."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+
+from tryage_server.errors import error_response
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tryage_server.settings import ServerSettings
+
+_GUARDED = "/v1/"
+
+
+class LimitMiddleware:
+    """Refuses requests without a key, that are too large, or that are too many.
+
+    Health and readiness need no key, so that what watches the server needs none.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+        self._app, self._settings = app, settings
+        self._keys = [key.encode() for key in settings.keys]
+        self._n_requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse."""
+        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        self._n_requests += 1
+        try:
+            await self._app(scope, _LimitedBody(receive, self._settings.max_body), send)
+        finally:
+            self._n_requests -= 1
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return why a request is refused, None if it is not."""
+        headers = dict(scope["headers"])
+        if not self._has_key(headers.get(b"authorization", b"")):
+            advice = "Send a key: Authorization: Bearer <key>."
+            return error_response(401, advice, "invalid_api_key")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._settings.max_body:
+            return error_response(413, too_large(self._settings.max_body))
+        if self._n_requests >= self._settings.max_requests:
+            message = f"{self._n_requests} requests are being answered; ask again in a second."
+            return error_response(503, message, headers={"Retry-After": "1"})
+        return None
+
+    def _has_key(self, authorization: bytes) -> bool:
+        if not self._keys:
+            return True
+        given = authorization.removeprefix(b"Bearer ").strip()
+        # All keys are compared, in constant time, so that the time tells nothing.
+        return sum([hmac.compare_digest(given, key) for key in self._keys]) > 0
+
+
+class _LimitedBody:
+    """Receives a body, and raises when it becomes too large."""
+
+    def __init__(self, receive: Receive, max_body: int) -> None:
+        self._receive, self._left, self._max_body = receive, max_body, max_body
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise HTTPException(413, too_large(self._max_body))
+        return message
+
+
+def too_large(max_body: int) -> str:
+    """Return what is said of a body that is too large."""
+    return f"The body is larger than {max_body:,} bytes."

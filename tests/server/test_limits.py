@@ -1,0 +1,52 @@
+"""What stands before every request of the server."""
+
+import asyncio
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from tryage_server.limits import LimitMiddleware
+from tryage_server.settings import ServerSettings
+
+
+def scope(path="/v1/models", kind="http"):
+    return {"type": kind, "path": path, "headers": []}
+
+
+@pytest.mark.parametrize("start", [scope("/health"), scope(kind="lifespan")])
+def test_what_is_no_request_of_the_api_passes(start):
+    passed = []
+
+    async def app(given, *_):
+        passed.append(given)
+
+    middleware = LimitMiddleware(app, ServerSettings(keys=["a key of some length"]))
+    asyncio.run(middleware(start, None, None))
+    assert passed == [start]
+
+
+def test_a_body_is_counted_over_all_its_parts():
+    parts = iter([b"12345", b"67890", b"x"])
+
+    async def receive():
+        return {"type": "http.request", "body": next(parts)}
+
+    async def app(_, limited, __):
+        await limited()
+        await limited()
+        with pytest.raises(HTTPException) as caught:
+            await limited()
+        assert caught.value.status_code == 413
+
+    middleware = LimitMiddleware(app, ServerSettings(max_body=10))
+    asyncio.run(middleware(scope(), receive, None))
+
+
+def test_a_request_that_fails_is_no_longer_counted():
+    async def fail(*_):
+        raise RuntimeError
+
+    middleware = LimitMiddleware(fail, ServerSettings(max_requests=1))
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            asyncio.run(middleware(scope(), None, None))
