@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Preferences, Router
+from tryage.core.policy import Policy, PolicyChoice
 from tryage.core.simulated_answer import SimulatedAnswer
 from tryage.errors import InputError
 from tryage.policies import (
@@ -148,6 +149,33 @@ def test_an_ensemble_with_an_expert_that_may_not_answer_is_left_out() -> None:
     cascade = Cascade([Ensemble(["small", "other"]), "large"], verify=PASSES, answer_value=0.3)
     router = make_router(cascade, preferences=Preferences(only=["small", "large"]))
     assert router.route("a prompt").calls is None
+
+
+class Choose(Policy):
+    """Chooses one expert for every prompt, as a budget does that has little left."""
+
+    def __init__(self, expert: str) -> None:
+        self.expert = expert
+
+    def choose(self, batch) -> PolicyChoice:
+        at = np.full(len(batch.choice), batch.library.index(self.expert))
+        return PolicyChoice(at, ["it is what the budget allows"] * len(at))
+
+
+def test_what_an_earlier_policy_saves_is_not_spent() -> None:
+    chained = {
+        name: make_router(Choose(name) | make_cascade()).route("a prompt")
+        for name in ("small", "large")
+    }
+    assert chained["small"].calls is None
+    assert chained["small"].expert.name == "small"
+    assert [one.expert for one in chained["large"].calls.steps] == ["small", "large"]
+
+
+def test_a_tolerance_is_no_budget() -> None:
+    losses, preferences = {"small": 0.3, "large": 0.29}, Preferences(tolerance=0.02)
+    (first, last) = make_router(make_cascade(), losses, preferences).route("a").calls.steps
+    assert (first.expert, last.expert) == ("small", "large")
 
 
 def test_a_batch_is_decided_as_its_prompts_one_by_one() -> None:

@@ -70,6 +70,14 @@ def test_values_are_those_of_the_recursion() -> None:
     np.testing.assert_allclose(best_paths(steps, max_calls=3).values, expected, atol=2e-3)
 
 
+def test_a_path_costs_what_is_asked_on_average() -> None:
+    # The second step is asked after the level below, which .7 x .05 + .3 x .85 = .29 have.
+    paths = best_paths(make_steps([[0.7, 0.9], [0.02, 0.9]], [0.001, 0.05], 0.0001))
+    assert paths.shares[:, 0] == pytest.approx([0.29, 0.0])
+    costs = paths.expected_costs(np.full((2, 2), (1.0, 10.0)), np.full((2, 2), 0.5))
+    assert costs == pytest.approx([1.0 + 0.5 + 0.29 * 10.0, 10.0])
+
+
 def test_no_more_steps_are_asked_than_allowed() -> None:
     steps = make_steps([0.4, 0.5, 0.95], [0.0, 0.0, 0.3])
     paths = [best_paths(steps, max_calls=calls) for calls in (1, 2, 3)]

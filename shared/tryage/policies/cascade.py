@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from tryage.policies.likelihood import Likelihood
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tryage.core.arrays import Float64Array
+    from tryage.core.arrays import Float64Array, IndexArray
     from tryage.core.decision import Decision
     from tryage.core.library import Library
     from tryage.core.policy import PolicyBatch
@@ -56,7 +57,8 @@ class Cascade(Policy):
     none, leaves the prediction as it is.
 
     What a call costs is what the preferences say: dollars in relation to `answer_value`, and their
-    other terms. A policy without a state: copies do the same.
+    other terms. Where an earlier policy, such as a budget, has chosen a cheaper expert than the
+    preferences would, the steps may not cost more than that one on average. It has no state.
 
     Args:
         steps: Names of experts or `Ensemble`s, in the order in which they may be asked. Each prompt
@@ -156,55 +158,60 @@ class Cascade(Policy):
         experts = batch.choice.copy()
         calls: list[CallPlan | None] = [None] * len(experts)
         if len(self.steps) > 1:
-            steps, chosen_values = self._step_tables(batch)
+            inputs = self._inputs(batch)
             for start in range(0, len(experts), _MAX_BATCH):
                 rows = slice(start, start + _MAX_BATCH)
-                paths = best_paths(steps.rows(rows), self.max_calls)
-                calls[rows] = self._plans(paths, chosen_values[rows])
+                calls[rows] = self._plans(inputs.rows(rows))
         for i, plan in enumerate(calls):
             if plan is not None:
                 experts[i] = batch.library.index(plan.steps[0].expert)
         reasons = [None if plan is None else _reason(plan) for plan in calls]
         return PolicyChoice(experts, reasons, calls)
 
-    def _plans(self, paths: CascadePaths, chosen_values: Float64Array) -> list[CallPlan | None]:
+    def _plans(self, inputs: _Inputs) -> list[CallPlan | None]:
         """Return how each prompt's experts are called, None where the chosen one is worth more."""
-        is_better = paths.values > chosen_values + self.min_gain
-        is_cascade = paths.steps[:, 1] != NO_STEP
-        return [
-            self._plan(paths, i) if flag else None
-            for i, flag in enumerate((is_better & is_cascade).tolist())
-        ]
+        paths = best_paths(inputs.steps, self.max_calls)
+        is_better = paths.values > inputs.chosen_values + self.min_gain
+        is_better &= paths.steps[:, 1] != NO_STEP
+        is_better &= paths.expected_costs(inputs.costs, inputs.check_costs) <= inputs.max_costs
+        return [self._plan(paths, i) if flag else None for i, flag in enumerate(is_better.tolist())]
 
-    def _step_tables(self, batch: PolicyBatch) -> tuple[CascadeSteps, Float64Array]:
-        """Return the inputs of the dynamic program, and what the chosen expert is worth.
-
-        The latter is inf where no expert is chosen: no path is worth more.
-        """
+    def _inputs(self, batch: PolicyBatch) -> _Inputs:
+        """Return what the dynamic program and the comparison with the chosen expert read."""
         prices, dollar_price, second_price = self._prices(batch)
-        dollars = batch.counted_costs * dollar_price
         losses = np.clip(np.asarray(batch.losses, np.float64), 0.0, 1.0)
         right = np.where(batch.eligible, 1.0 - losses, np.nan)
         columns = [[batch.library.index(name) for name in step.experts] for step in self.steps]
         first = [one[0] for one in columns]
         is_eligible = np.stack([batch.eligible[:, one].all(axis=1) for one in columns], axis=1)
-        fixed = [
-            s.verifier.cost * dollar_price + s.verifier.seconds * second_price for s in self.steps
-        ]
-        beside = [
-            dollars[:, one[1:]].sum(axis=1) + dollars[:, one[0]] * step.n_resampled
-            for one, step in zip(columns, self.steps, strict=True)
-        ]
+        check_costs = self._check_costs(batch, columns)
+        seconds = np.array([step.verifier.seconds for step in self.steps])
         steps = CascadeSteps(
             priors=np.where(is_eligible, right[:, first], np.nan),
             prices=prices[:, first],
-            check_prices=np.stack(beside, axis=1) + fixed,
+            check_prices=check_costs * dollar_price + seconds * second_price,
             likelihoods=[self.likelihoods[step.name] for step in self.steps],
             odds_ratios=self.odds_ratios,
         )
         at = np.where(batch.choice == NO_EXPERT, 0, batch.choice)[:, None]
         values = np.take_along_axis(right - prices, at, axis=1)[:, 0]
-        return steps, np.where((batch.choice == NO_EXPERT) | np.isnan(values), np.inf, values)
+        # No path is worth more where no expert is chosen.
+        values = np.where((batch.choice == NO_EXPERT) | np.isnan(values), np.inf, values)
+        costs = batch.counted_costs
+        return _Inputs(steps, values, costs[:, first], check_costs, _max_costs(batch, at))
+
+    def _check_costs(self, batch: PolicyBatch, columns: Sequence[Sequence[int]]) -> Float64Array:
+        """Return the USD of checking the answer of each step, `(batch, n_steps)`."""
+        costs = batch.counted_costs
+        return np.stack(
+            [
+                costs[:, one[1:]].sum(axis=1)
+                + costs[:, one[0]] * step.n_resampled
+                + step.verifier.cost
+                for one, step in zip(columns, self.steps, strict=True)
+            ],
+            axis=1,
+        )
 
     def _prices(self, batch: PolicyBatch) -> tuple[Float64Array, float, float]:
         """Return what calls cost, `(batch, n_experts)`, a dollar and a second, in right answers."""
@@ -252,6 +259,44 @@ class Cascade(Policy):
         """Show the steps and the verifier."""
         names = " -> ".join(step.name for step in self.steps)
         return f"Cascade({names}, verify={type(self.verifier).__name__})"
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What a cascade reads for the prompts of a batch.
+
+    `chosen_values` `(batch,)` is what the chosen expert is worth, in right answers. `costs` and
+    `check_costs` `(batch, n_steps)` are USD, and `max_costs` `(batch,)` is how much a path may
+    cost on average.
+    """
+
+    steps: CascadeSteps
+    chosen_values: Float64Array
+    costs: Float64Array
+    check_costs: Float64Array
+    max_costs: Float64Array
+
+    def rows(self, prompts: slice) -> _Inputs:
+        """Return the inputs for some prompts."""
+        parts = self.chosen_values, self.costs, self.check_costs, self.max_costs
+        return _Inputs(self.steps.rows(prompts), *(part[prompts] for part in parts))
+
+
+def _max_costs(batch: PolicyBatch, chosen: IndexArray) -> Float64Array:
+    """Return what a path may cost on average, in USD, `(batch,)`; `chosen` is `(batch, 1)`.
+
+    An expert that is chosen although another one has a lower total, by more than the tolerance, was
+    chosen by an earlier policy to save money, such as a budget: a path may not cost more than it.
+    """
+    totals = np.where(batch.eligible, batch.totals, np.inf)
+    best = totals.argmin(axis=1)[:, None]
+    gaps, costs = (
+        np.take_along_axis(part, chosen, axis=1) - np.take_along_axis(part, best, axis=1)
+        for part in (batch.totals, batch.counted_costs)
+    )
+    is_saving = (gaps > (batch.scored.tolerance or 0.0)) & (costs < 0)
+    allowed = np.take_along_axis(batch.counted_costs, chosen, axis=1)
+    return np.where(is_saving, allowed, np.inf)[:, 0]
 
 
 def _reason(plan: CallPlan) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,10 @@ _GRID: Float64Array = np.linspace(0.0, 1.0, 65)  # of P(right)
 _LOG_ODDS_RATIOS: Float64Array = np.linspace(-2.0, 5.0, 71)
 
 _CLIP = 1e-6
+
+_Following: TypeAlias = "tuple[IndexArray, Float64Array, Float64Array, Float64Array]"
+"""For each prompt: the next step, its prior, the threshold of the answer before, and how often it
+is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +74,29 @@ class CascadePaths:
     `values` `(batch,)` is what that is worth, -inf where no expert may be asked. `steps`
     `(batch, n_steps)` are the positions of the steps, then `NO_STEP`. `priors` of the same shape
     are P(right) of each one's answer before its evidence. An answer is kept if P(right) after its
-    evidence is at least the one in `thresholds`, NaN for an answer that is not checked.
+    evidence is at least the one in `thresholds`, NaN for an answer that is not checked. `shares`
+    are the probabilities that the answer is not kept, 0 where it is not checked.
     """
 
     values: Float64Array
     steps: IndexArray
     priors: Float64Array
     thresholds: Float64Array
+    shares: Float64Array
+
+    def expected_costs(self, costs: Float64Array, check_costs: Float64Array) -> Float64Array:
+        """Return what each path costs on average, `(batch,)`.
+
+        `costs` and `check_costs` `(batch, n_steps)` are those of each step's call and check.
+        """
+        at = np.maximum(self.steps, 0)
+        each = np.take_along_axis(costs, at, axis=1)
+        each += np.where(
+            np.isnan(self.thresholds), 0.0, np.take_along_axis(check_costs, at, axis=1)
+        )
+        reached = np.cumprod(self.shares, axis=1)[:, :-1]
+        reached = np.concatenate([np.ones((len(each), 1)), reached], axis=1)
+        return np.asarray(np.where(self.steps == NO_STEP, 0.0, reached * each).sum(axis=1))
 
 
 def best_paths(steps: CascadeSteps, max_calls: int = DEFAULT_MAX_CALLS) -> CascadePaths:
@@ -89,12 +109,13 @@ def best_paths(steps: CascadeSteps, max_calls: int = DEFAULT_MAX_CALLS) -> Casca
     prior = np.take_along_axis(steps.priors, first[:, None], 1)[:, 0]
     path = np.where(np.isnan(prior), NO_STEP, first)
     shape = (len(path), len(tables))
-    numbers = [np.full(shape, np.nan) for _ in range(2)]
+    numbers = [np.full(shape, np.nan) for _ in range(3)]
     found = CascadePaths(values.max(axis=1), np.full(shape, NO_STEP), *numbers)
     for place in range(len(tables)):
         found.steps[:, place], found.priors[:, place] = path, prior
         left = tables[: len(tables) - place]
-        path, prior, found.thresholds[:, place] = _next_steps(steps, left, path, prior)
+        after = _next_steps(steps, left, path, prior)
+        path, prior, found.thresholds[:, place], found.shares[:, place] = after
     return found
 
 
@@ -194,14 +215,15 @@ def _prior_after(steps: CascadeSteps, i: int, j: int, posteriors: Float64Array) 
 
 def _next_steps(
     steps: CascadeSteps, tables: list[_Tables], path: IndexArray, prior: Float64Array
-) -> tuple[IndexArray, Float64Array, Float64Array]:
-    """Return which step follows each one, the prior of its answer, and the threshold of going on.
+) -> _Following:
+    """Return which step follows each one, the prior of its answer, and when it is asked.
 
     `tables` are those of the calls that are left. The prior of the later answer is the one after
     the mean of the evidence that leads there.
     """
     following = np.full(len(path), NO_STEP)
     priors, thresholds = np.full(len(path), np.nan), np.full(len(path), np.nan)
+    shares = np.zeros(len(path))
     for s in range(steps.n_steps - 1):
         rows = np.flatnonzero(path == s)
         likelihood = steps.likelihoods[s]
@@ -211,13 +233,13 @@ def _next_steps(
         if rows.size:
             some = steps.rows(rows), _Tables([one[rows] for one in tables[-2].asked], [])
             found = _next_of_step(*some, s, prior[rows], likelihood)
-            following[rows], priors[rows], thresholds[rows] = found
-    return following, priors, thresholds
+            following[rows], priors[rows], thresholds[rows], shares[rows] = found
+    return following, priors, thresholds, shares
 
 
 def _next_of_step(
     steps: CascadeSteps, tables: _Tables, s: int, prior: Float64Array, likelihood: Likelihood
-) -> tuple[IndexArray, Float64Array, Float64Array]:
+) -> _Following:
     """Return what follows step s, for prompts that all ask it and check its answer."""
     posteriors, weights = likelihood.posteriors(prior), likelihood.level_probabilities(prior)
     candidates = range(s + 1, steps.n_steps)
@@ -235,7 +257,7 @@ def _next_of_step(
         some = steps.rows(chosen), _Tables([one[chosen] for one in tables.asked], [])
         priors[chosen] = _prior_after(some[0], s, j, mean[chosen, None])[:, 0]
         thresholds[chosen] = _crossing(_GRID[None] - _value_of_asking(*some, s, j, _GRID))
-    return following, priors, thresholds
+    return following, priors, thresholds, share
 
 
 def _crossing(gains: Float64Array) -> Float64Array:
