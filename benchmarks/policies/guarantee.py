@@ -87,6 +87,8 @@ def load_population(name: str, seed: int) -> Population:
     losses, measured = table.losses_predicted[rows], table.measured[rows]
     predicted_costs = np.nan_to_num(table.costs_predicted[rows], nan=_UNKNOWN_COST)
     choices = choose_along(losses, predicted_costs, measured & ~np.isnan(losses), reference)
+    is_new = np.append(True, (choices[:, 1:] != choices[:, :-1]).any(axis=0))
+    choices = choices[:, is_new]  # equal rules pass or fail together
     scores = 1 - table.losses_true[rows].astype(np.float64)
     costs = table.costs_true[rows].astype(np.float64)
     spent = np.take_along_axis(costs, choices, axis=1).mean(axis=0)

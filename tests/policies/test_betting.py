@@ -30,16 +30,20 @@ def test_the_p_value_is_one_by_the_highest_wealth_of_bets_made_by_hand():
     assert lost[0] == pytest.approx(1 / 1.75)
 
 
-def test_a_small_variance_and_a_large_sample_lower_the_stake():
-    n = 4_000
-    values = np.full((n, 1), 0.0)
-    values[-1] = 0.5  # the variance before it is (1/4) / n, so the stake is the highest one
-    assert p_values(values, -1.0, ALPHA)[0] == pytest.approx(1 / (1 + 0.75 * 0.5))
-    values = np.tile([[1.0], [-1.0]], (n // 2, 1))
-    values[-1] = 1.0
-    stake = math.sqrt(2 * math.log(20) / n)
-    earlier = np.log1p(stake) + np.log1p(-stake)
-    assert np.log(p_values(values, -1.0, ALPHA)[0]) <= -np.log1p(stake) - 0.9 * n / 2 * earlier
+def test_each_stake_is_fixed_before_its_value_as_the_paper_states_it():
+    """The stake is sqrt(2 log(1 / alpha) / (n variance)), of the variance before the value."""
+    values = np.random.default_rng(0).choice([-0.9, 0.05, 1.0], p=[0.2, 0.4, 0.4], size=80)
+    wealth, highest, known = 1.0, 1.0, []
+    for value in values:
+        t = len(known)
+        mean = sum(known) / (t + 1)
+        variance = (0.25 + sum(x * x for x in known)) / (t + 1) - mean**2
+        stake = min(math.sqrt(2 * math.log(1 / ALPHA) / (80 * variance)), 0.75 / 0.9)
+        wealth *= 1 + stake * value
+        highest = max(highest, wealth)
+        known.append(value)
+    assert p_values(values[:, None], -0.9, ALPHA)[0] == pytest.approx(1 / highest)
+    assert highest > 1
 
 
 @pytest.mark.parametrize("low", [-1.0, -0.05])
