@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import pytest
 
+from tryage import Preferences
 from tryage.chat import ChatRouter, Conversation, Turn
 from tryage.chat.clients import ClientPool
 from tryage.chat.fallback import (
@@ -65,7 +66,7 @@ def read_evidence(answer):
 def ask(request):
     """Return the answer, the record and the events of one call, made either way."""
 
-    async def ask(session, answers, text="small question", deadline=None, **fields):
+    async def ask(session, answers, preferences=None, deadline=None, **fields):
         events = []
 
         def call(client, record):
@@ -92,7 +93,8 @@ def ask(request):
             read_usage=lambda _: USAGE,
             read_evidence=read_evidence,
         )
-        request_ = ChatRequest(Conversation([Turn("user", text)], **fields), None, None)
+        conversation = Conversation([Turn("user", "small question")], **fields)
+        request_ = ChatRequest(conversation, preferences, None)
         steps = fallback_steps(session, session.plan(request_), hooks, deadline)
         answer, record = await arun_steps(steps) if is_async else run_steps(steps)
         return answer, record, events
@@ -172,6 +174,15 @@ async def test_an_answer_that_was_not_kept_is_returned_if_the_next_step_cools_do
     assert record["reason"] == "no later step of the cascade has answered"
     assert record["cooling_down"] == ["big"]
     assert len(events) == 1
+
+
+async def test_a_step_that_cools_down_is_not_forced_if_there_is_an_answer(ask, make_session):
+    session = make_session(cascade(verify=refuse))
+    await ask(session, {"small": "short", "big": ConnectionError()})
+    answers = {"small": "short", "big": "long"}
+    only = Preferences(only=["small", "big"])
+    answer, _, events = await ask(session, answers, preferences=only)
+    assert (answer, len(events)) == ("short", 1)
 
 
 async def test_an_answer_that_is_not_kept_is_no_attempt_that_failed(ask, make_session):
@@ -341,6 +352,25 @@ async def test_a_stream_is_passed_on_from_where_it_is_sure_to_be_kept(read_strea
     policy = cascade(verify=keep, is_certain=lambda evidence: "two" in evidence.text)
     chunks, _, before = await read_stream(make_session(policy), {"small": "one two three four"})
     assert (chunks, before) == (["one", "two", "three", "four"], 2)
+
+
+def test_a_stream_that_was_not_kept_is_passed_on_if_no_later_step_answers(make_session):
+    policy = cascade(verify=refuse)
+    session = make_session(policy)
+
+    def call(client, _):
+        if client == "big":
+            raise ConnectionError
+        return peek_stream(["one", "two"], bool)
+
+    usage = {"read_usage": lambda answer: USAGE if answer.first_chunks else None}
+    hooks = FallbackHooks(str, lambda _: None, call, read_evidence=read_evidence, **usage)
+    plan = session.plan(ChatRequest(Conversation([Turn("user", "small question")]), None, None))
+    stream, record = run_steps(fallback_steps(session, plan, hooks))
+    assert list(resume_stream(stream, str)) == ["one", "two"]
+    assert [(step["billed"], step["kept"]) for step in record["cost"]["steps"]] == [(1.0, True)]
+    assert record["cost"]["dearest"] == 10.0  # by its tokens, which the end of a stream lacks
+    assert policy.settled == [(record["id"], "small", 1.0)]
 
 
 async def test_a_stream_that_breaks_off_before_it_is_sure_leads_to_the_next_step(

@@ -39,7 +39,7 @@ class CascadeServer:
     """A server of OpenAI's protocol with log probabilities, which "dull" models refuse."""
 
     def __init__(self):
-        self.requests, self.log_probability = [], -0.01
+        self.requests, self.log_probability, self.grows = [], -0.01, False
 
     def __call__(self, request):
         body = request.json()
@@ -49,7 +49,7 @@ class CascadeServer:
             return FakeResponse(400, json.dumps({"error": error}).encode())
         words = ["I ", "am ", body["model"]]
         if body.get("tools"):
-            return reply_json({**HEAD, "choices": [self._tool_call(body)], "usage": USAGE})
+            return reply_json({**HEAD, "choices": [self._tool_call(body)], "usage": self._usage()})
         if body.get("stream"):
             return self._stream(body, words)
         choice = {
@@ -59,6 +59,10 @@ class CascadeServer:
             **self._logprobs(body, words),
         }
         return reply_json({**HEAD, "choices": [choice], "usage": USAGE})
+
+    def _usage(self):
+        """Return the tokens of an answer; each one may have a million more than the one before."""
+        return {**USAGE, "prompt_tokens": 1_000_000 * (len(self.requests) if self.grows else 1)}
 
     def _stream(self, body, words):
         chunks = [
@@ -218,17 +222,19 @@ def test_a_tool_call_is_evidence(make_chat):
     assert answer.response_metadata["tryage"]["model"] == "big"
 
 
-def test_structured_output_is_evidence_and_its_samples_are_billed(make_chat):
+def test_structured_output_is_evidence_and_each_sample_is_billed_by_its_own_tokens(
+    make_chat, server
+):
     class City(BaseModel):
         city: str
 
-    seen = []
+    seen, server.grows = [], True
     policy = cascade(seen, samples=("small",))
     chat = make_chat(policy).with_structured_output(City, method="function_calling")
     assert chat.invoke("a city?") == City(city="Rome")
     assert seen[0].parsed == City(city="Rome")
     assert [sample.parsed for sample in seen[0].samples] == [City(city="Rome")]
-    assert [settled[1:] for settled in policy.settled] == [("big", 12.0)]
+    assert [settled[1:] for settled in policy.settled] == [("big", 1.0 + 2.0 + 30.0)]
 
 
 def test_an_agent_asks_the_next_model_and_streams_no_answer_that_may_not_be_kept(make_chat):

@@ -60,6 +60,20 @@ async def test_an_answer_says_what_a_policy_changed_whichever_way_it_is_called(p
     assert len(policy.settled) == len(policy.recorded) == 5
 
 
+async def test_a_stream_that_is_not_read_to_its_end_is_settled_once_with_an_unknown_cost(
+    policy_chat, policy
+):
+    stream = policy_chat.stream("small question")
+    next(stream)
+    stream.close()
+    chunks = policy_chat.astream("small question")
+    await anext(chunks)
+    await chunks.aclose()
+    expected = [(decision_id, "big", None) for decision_id in policy.recorded]
+    assert policy.settled == expected
+    assert len(expected) == 2
+
+
 @pytest.mark.parametrize(
     "derive",
     [
