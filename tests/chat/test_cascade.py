@@ -23,7 +23,7 @@ from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage.chat.usage import TokenUsage
 from tryage.core.policy_change import CallPlan, CallStep, Verdict
-from tryage.errors import InvalidAnswerError
+from tryage.errors import InputError, InvalidAnswerError
 from tryage.policies.evidence import AnswerEvidence
 from tryage.testing import FixedPolicy
 
@@ -223,6 +223,11 @@ async def test_a_check_that_fails_keeps_nothing(ask, make_session, caplog):
     assert "its check failed with RuntimeError" in record["reason"]
     assert "RuntimeError" in caplog.text
     assert "a secret" not in caplog.text
+
+
+async def test_a_check_that_returns_no_verdict_is_refused(ask, make_session):
+    with pytest.raises(InputError, match="returned True; expected a Verdict"):
+        await ask(make_session(cascade(verify=lambda _: True)), {"small": "short"})
 
 
 async def test_the_check_gets_the_answer_the_question_and_the_samples(ask, make_session):

@@ -13,6 +13,7 @@ from tryage.chat.calls import Call
 from tryage.chat.hooks import SAMPLE_KEY
 from tryage.chat.streams import PeekedStream, read_on
 from tryage.core.policy_change import Verdict
+from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -153,13 +154,21 @@ class Cascade:
         return (yield Call(partial(read_on, answer, is_enough), self.attempts.seconds_left))
 
     def _verify(self, step: CallStep, evidence: AnswerEvidence) -> Calls[Verdict]:
-        """Decide about an answer; where that fails, the answer is not kept."""
+        """Decide about an answer; where that fails, the answer is not kept.
+
+        Raises:
+            InputError: the policy's check returns no verdict.
+        """
         verify = partial(step.verify or _keep, evidence)
         try:
             verdict: Verdict = yield Call(verify, self.attempts.call_seconds_left, blocking=True)
         except Exception as error:
             self._warn(f"the answer of {step.expert} is not kept, as it cannot be checked", error)
             return Verdict(False, f"its check failed with {type(error).__name__}", None)
+        if not isinstance(verdict, Verdict):
+            raise InputError(
+                f"The check of {step.expert}'s answer returned {verdict!r:.80}; expected a Verdict."
+            )
         return verdict
 
     def _evidence(self, answer: object) -> AnswerEvidence:
