@@ -21,7 +21,7 @@ EXPERTS = [
     Expert("large", input_price=10, output_price=10, output_tokens=100),
     Expert("other", input_price=0.1, output_price=0.1, output_tokens=100),
 ]
-CALIBRATION = GuaranteeCalibration(0.1, 500, 0.5, 0.4, 0.98, ("large", "small"))
+CALIBRATION = GuaranteeCalibration(0.1, 500, 0.5, 0.4, 0.98, "large", experts=("large", "small"))
 EASY, HARD = "easy", "hard"
 
 
@@ -133,6 +133,19 @@ def test_a_subset_keeps_the_guarantee_with_the_experts_that_are_left() -> None:
 def test_a_value_out_of_range_is_an_error(settings) -> None:
     with pytest.raises(InputError):
         Guarantee("large", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"at_least": 0.99}, {"confidence": 0.99}, {"metric": "agreement"}]
+)
+def test_a_calibration_that_proves_something_else_is_refused(settings) -> None:
+    with pytest.raises(InputError, match=r"The calibration proves at_least=0\.95"):
+        Guarantee("large", calibration=CALIBRATION, **settings)
+
+
+def test_a_calibration_with_another_reference_is_refused_by_the_router() -> None:
+    with pytest.raises(InputError, match="compares with large, and the guarantee says small"):
+        make_router(policy=Guarantee("small", calibration=CALIBRATION))
 
 
 @pytest.mark.parametrize("reference", [None, "", 3])

@@ -18,7 +18,7 @@ from tryage.traffic.traffic import Traffic
 
 TERMS = GuaranteeTerms("Guarantee", "large", 0.9, 0.95, judged_share=1.0, kind="judge")
 START = 1_000.0
-CALIBRATION = GuaranteeCalibration(0.1, 500, 0.5, 0.4, 0.98, ("large", "small"), time=START)
+CALIBRATION = GuaranteeCalibration(0.1, 500, 0.5, 0.4, 0.98, "large", time=START)
 
 
 def record(i=0, *, drawn=False, chosen=None, time=START + 1, **values) -> DecisionRecord:

@@ -35,7 +35,7 @@ SECONDS_PER_SYNC = 5.0
 
 
 class Guarantee(Policy):
-    """Chooses the cheapest expert that is certain to be nearly as good as the reference.
+    """Chooses cheaper experts where all answers together are certain to be nearly as good.
 
     That is: the mean score of the answers is at least `at_least` times the mean score that the
     reference would have had on the same prompts. With a probability of `confidence` the measured
@@ -65,7 +65,7 @@ class Guarantee(Policy):
         name: What the log calls it. Several guarantees that share a log need several names.
 
     Raises:
-        InputError: a value is out of range.
+        InputError: a value is out of range, or the calibration proves something else.
     """
 
     stage = PolicyStage.CHOICE
@@ -91,9 +91,21 @@ class Guarantee(Policy):
                 "which Guarantee.calibrate makes."
             )
         self.calibration, self.metric = calibration, metric
+        self._check_calibration()
         self.judged_share = check_number("judged_share", judged_share, 0.0, 1.0)
         self.feedback_kind, self._name = feedback_kind, name
         self._monitor: GuaranteeMonitor | None = None
+
+    def _check_calibration(self) -> None:
+        """Refuse a calibration that proves something else."""
+        found = self.calibration
+        given = (self.at_least, self.confidence, self.metric)
+        if found is not None and given != (found.at_least, found.confidence, found.metric):
+            raise InputError(
+                f"The calibration proves at_least={found.at_least:g}, confidence="
+                f"{found.confidence:g} and metric={found.metric!r}, and the guarantee says "
+                f"{given[0]:g}, {given[1]:g} and {given[2]!r}; expected the same."
+            )
 
     @classmethod
     def calibrate(
@@ -136,9 +148,16 @@ class Guarantee(Policy):
         Without a log it is a copy that is not watched, if this one is.
 
         Raises:
-            InputError: the library does not have the reference.
+            LibraryError: the library does not have the reference.
+            InputError: the calibration is for another reference.
         """
         reference = library[self.reference].name
+        proven = reference if self.calibration is None else self.calibration.reference
+        if proven not in library or library[proven].name != reference:
+            raise InputError(
+                f"The calibration compares with {proven}, and the guarantee says {reference}; "
+                "expected the same reference."
+            )
         is_watchable = self.metric == "score" and self.judged_share > 0
         if traffic is None:
             return self if self._monitor is None else self._unwatched()
@@ -166,10 +185,9 @@ class Guarantee(Policy):
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
         """Choose cheaper experts within the tolerance, now and then the reference to compare."""
         reference = batch.library.index(self.reference)
-        rule, terms = (
-            self._rule_choice(batch, reference),
-            self._terms(batch.library.names[reference]),
-        )
+        terms = self._terms(batch.library.names[reference])
+        is_stopped = self.is_stopped  # read once: another thread may read the log meanwhile
+        rule = self._rule_choice(batch, reference, is_stopped=is_stopped)
         experts = batch.choice.copy()
         reasons: list[str | None] = []
         draws: list[dict[str, float] | None] = []
@@ -181,13 +199,16 @@ class Guarantee(Policy):
             is_compared = expert != reference and self._compares(batch, i)
             is_drawn = is_compared and terms.is_sampled(batch.ids[i])
             experts[i] = reference if is_drawn else expert
-            reasons.append(self._reason(is_reference=expert == reference, is_drawn=is_drawn))
+            reasons.append(
+                self._stop_reason(is_stopped=is_stopped)
+                or self._rule_reason(is_reference=expert == reference, is_drawn=is_drawn)
+            )
             draws.append(terms.propensities(batch.library.names[expert]) if is_compared else None)
         return PolicyChoice(experts, reasons, propensities=draws)
 
-    def _rule_choice(self, batch: PolicyBatch, reference: int) -> IndexArray:
+    def _rule_choice(self, batch: PolicyBatch, reference: int, *, is_stopped: bool) -> IndexArray:
         """Return what the rule chooses, `(batch,)`: the reference where nothing is certain."""
-        if self.calibration is None or self.is_stopped:
+        if self.calibration is None or is_stopped:
             return np.full(len(batch.choice), reference)
         names = [name for name in self.calibration.experts if name in batch.library]
         allowed = np.zeros(len(batch.library), np.bool_)
@@ -211,15 +232,19 @@ class Guarantee(Policy):
         )
         return self._monitor is not None and may_draw and bool(batch.ids)
 
-    def _reason(self, *, is_reference: bool, is_drawn: bool) -> str:
-        reference = self.reference
+    def _stop_reason(self, *, is_stopped: bool) -> str | None:
+        """Return why the reference answers everything, None if it does not."""
         if self.calibration is None:
-            return f"it is not calibrated, so {reference} answers"
-        if self.is_stopped:
-            return f"it is broken, so {reference} answers until it is calibrated again"
+            return f"it is not calibrated, so {self.reference} answers"
+        if is_stopped:
+            return f"it is broken, so {self.reference} answers until it is calibrated again"
+        return None
+
+    def _rule_reason(self, *, is_reference: bool, is_drawn: bool) -> str:
         if is_drawn:
-            return f"{reference} was drawn to compare it with a cheaper expert"
-        within = f"within {self.calibration.tolerance:.3f} predicted loss of {reference}"
+            return f"{self.reference} was drawn to compare it with a cheaper expert"
+        tolerance = 0.0 if self.calibration is None else self.calibration.tolerance
+        within = f"within {tolerance:.3f} predicted loss of {self.reference}"
         if is_reference:
             return f"no cheaper expert is {within}"
         return f"it is {within}: {self.at_least:.0%} as good on average, for certain"
@@ -361,7 +386,8 @@ def _calibrated(policy: Guarantee, router: Router, table: QTable) -> GuaranteeCa
         at_least=policy.at_least,
         confidence=policy.confidence,
     )
-    return replace(calibration, experts=tuple(np.array(found.names)[usable].tolist()))
+    experts = tuple(np.array(found.names)[usable].tolist())
+    return replace(calibration, reference=experts[0], metric=policy.metric, experts=experts)
 
 
 def _check(reference: object, at_least: object, confidence: object) -> tuple[str, float, float]:

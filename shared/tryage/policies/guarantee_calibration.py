@@ -43,6 +43,10 @@ class GuaranteeCalibration:
         share: The share of them that another expert than the reference answers.
         saving: The share of the reference's expected cost that this saves.
         relative_score: The mean score of the answers, as a share of the reference's: an estimate.
+        reference: The name of the reference.
+        at_least: The share of its mean score that is proven.
+        confidence: The probability of that.
+        metric: What a score is: "score" or "agreement".
         experts: The names of the experts that the rule may take.
         id: What stands for it in the log, random.
         time: When it was made, in seconds since 1970 (UTC).
@@ -53,6 +57,10 @@ class GuaranteeCalibration:
     share: float
     saving: float
     relative_score: float
+    reference: str = ""
+    at_least: float = 0.95
+    confidence: float = 0.95
+    metric: str = "score"
     experts: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     time: float = field(default_factory=clock.time)
@@ -165,6 +173,8 @@ def calibrate_tolerance(  # noqa: PLR0913 - what is predicted, what was measured
         share=float((choices[:, rule] != reference).mean()),
         saving=float(1 - spent[rule] / expected[:, reference].mean()),
         relative_score=float(achieved[:, rule].mean() / measured[:, reference].mean()),
+        at_least=at_least,
+        confidence=confidence,
     )
 
 
