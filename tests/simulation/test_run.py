@@ -49,7 +49,7 @@ class Notes(Policy):
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:
         self.events.append(("choose", len(batch.choice)))
-        reason = "-1.5 of 3 for gpt-5.4-nano-2, and 2%"
+        reason = "-1.5 of 3e-08 for gpt-5.4-nano-2, and 2%"
         return PolicyChoice(batch.choice, [reason] * len(batch.choice))
 
     def record(self, decision) -> None:

@@ -29,7 +29,7 @@ Decide: TypeAlias = Callable[
 
 REFUSED = -1
 
-_NUMBER = re.compile(r"(?<![\w.-])-?\d[\d.,]*")  # none in the name of a model
+_NUMBER = re.compile(r"(?<![\w.-])-?\d[\d.,]*(e-?\d+)?")  # none in the name of a model
 
 
 @dataclass(eq=False)
