@@ -10,6 +10,7 @@ import pytest
 
 from tryage import Router
 from tryage.errors import AttemptTimeoutError, DeadlineExceededError
+from tryage.policies import Hedge
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import DROP_CONNECTION, FakeResponse, LoopbackServer
 from tryage_langchain import ChatTryage
@@ -259,3 +260,31 @@ def test_a_stream_that_falls_silent_after_its_first_word_ends_with_an_error(make
     with pytest.raises(AttemptTimeoutError):
         list(chunks)
     assert chat.health()["first"]["state"] == "cooling down"
+
+
+# A server that is late ---------------------------------------------------------------------------
+
+
+async def test_the_second_best_answers_for_a_server_that_is_late(
+    call_chat, make_chat, server, chat_method
+):
+    chat = make_chat(policy=Hedge(seconds=0.05, max_share=1.0))
+    with hanging(server, "first"):
+        answer = await call_chat(chat_method, chat, "hello")
+    record = answer.response_metadata["tryage"]
+    assert answer.text == "second"
+    assert (record["model"], record["reason"]) == ("second", "first was late")
+    assert record["hedge"] == {"model": "second", "after": 0.05, "answered": True}
+    assert "cooling_down" not in chat.invoke("hello").response_metadata["tryage"]
+
+
+def test_a_schema_is_followed_by_the_second_best_too(make_chat, server):
+    content = json.dumps({"value": 7})
+    server.replies["second"] = completion(content)
+    chat = make_chat(policy=Hedge(seconds=0.05, max_share=1.0))
+    with hanging(server, "first"):
+        answer = chat.with_structured_output(
+            {"title": "a", "type": "object", "properties": {"value": {"type": "integer"}}},
+            method="json_mode",
+        ).invoke("hello")
+    assert answer == {"value": 7}

@@ -10,6 +10,7 @@ import pytest
 
 from tryage import Router
 from tryage.errors import DeadlineExceededError
+from tryage.policies import Hedge
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import DROP_CONNECTION, FakeResponse, LoopbackServer
 from tryage.traffic import health
@@ -152,3 +153,13 @@ async def test_a_cut_off_answer_asks_the_next_llm_on_request(call, make_llm, ser
     server.replies["first"] = answer_of("half an", done_reason="length")
     llm = make_llm(retry_on={"length"})
     assert text_and_record(await call(llm, chat, "question"))[0] == "second"
+
+
+@pytest.mark.parametrize("method", CHATS)
+async def test_the_second_best_answers_for_a_server_that_is_late(make_llm, server, call, method):
+    llm = make_llm(policy=Hedge(seconds=0.05, max_share=1.0))
+    with hanging(server, "first"):
+        text, record = text_and_record(await call(llm, method, "hello"))
+    assert text == "second"
+    assert (record["model"], record["reason"]) == ("second", "first was late")
+    assert record["hedge"] == {"model": "second", "after": 0.05, "answered": True}
