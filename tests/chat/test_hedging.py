@@ -163,6 +163,18 @@ async def test_a_call_that_is_not_waited_for_is_no_failure(ask, health):
     assert not health.snapshot()
 
 
+async def test_a_trial_that_is_not_waited_for_leaves_the_model_to_the_next(ask, session):
+    now = [0.0]
+    health = HealthRegistry(lambda: now[0])
+    session = FallbackSession(session.chat_router, session.clients, None, health_registry=health)
+    health.record_failure(session.clients.health_key("big"), ConnectionError("down"), None)
+    now[0] = 1_000.0
+    answers = Answers({"small": 0.1, "big": LATE})
+    await ask(answers, session=session)
+    assert answers.asked == ["small", "big"]
+    assert session.is_available("big")
+
+
 async def test_the_second_is_waited_for_if_the_first_fails_after_it_was_asked(ask, session):
     answers = Answers({"small": 0.1, "big": 0.3}, {"small": ConnectionError("down")})
     answer, record = await ask(answers)
@@ -233,7 +245,7 @@ async def test_the_latencies_of_answers_are_learned(ask, session, router):
 
 
 def test_a_stream_is_hedged_until_it_begins_and_the_late_one_is_closed(session):
-    began, closed = threading.Event(), threading.Event()
+    began, closed, streams = threading.Event(), threading.Event(), []
 
     def chunks(name):
         try:
@@ -246,7 +258,8 @@ def test_a_stream_is_hedged_until_it_begins_and_the_late_one_is_closed(session):
                 closed.set()
 
     def call(_, record):
-        return peek_stream(chunks(record["model"]), bool)
+        streams.append(chunks(record["model"]))  # nobody else closes it
+        return peek_stream(streams[-1], bool)
 
     hooks = FallbackHooks(session.clients.get_client, lambda _: None, call)
     plan = session.plan(ChatRequest(Conversation([Turn("user", "small question")]), None, None))

@@ -103,7 +103,10 @@ def test_answers_stay_with_their_user(router, small, big):
     assert cache.hits == 1
 
 
-def test_a_message_again_in_its_thread_gets_another_answer(chat, cache):
+@pytest.mark.parametrize("sticky", ["turn", "call"])
+def test_a_message_again_in_its_thread_gets_another_answer(router, small, big, cache, sticky):
+    models = {"small": small, "big": big}
+    chat = ChatTryage(models=models, router=router, policy=cache, sticky=sticky)
     config = {"configurable": {"thread_id": "7"}}
     for _ in range(2):
         chat.invoke("small question", config)
@@ -119,6 +122,15 @@ def test_what_a_caller_does_to_an_answer_does_not_change_the_next(chat):
         answer = chat.invoke("small question")
         assert answer.content == content
         assert "changed" not in answer.response_metadata
+
+
+def test_a_kept_message_is_a_copy():
+    answer = AIMessage("hello", additional_kwargs={"notes": []})
+    kept = to_cache(answer)
+    answer.additional_kwargs["notes"].append("changed")
+    assert kept.additional_kwargs["notes"] == []
+    from_cache(kept).additional_kwargs["notes"].append("changed")
+    assert kept.additional_kwargs["notes"] == []
 
 
 def test_a_cached_message_has_no_id_of_another_message():
