@@ -185,6 +185,19 @@ async def test_a_stream_that_is_kept_has_one_record(make_chat):
     assert (step["model"], step["billed"], step["reason"]) == ("small", 1.0, "as told")
 
 
+async def test_a_stream_is_passed_on_from_where_it_is_sure_to_be_kept(make_chat):
+    seen = []
+    sure = {"is_certain": lambda evidence: bool(evidence.log_probabilities)}
+    chat = make_chat(cascade(seen, is_kept=True, needs_log_probabilities=True, **sure))
+    answers = [
+        merged(chat.stream("a question")),
+        merged([chunk async for chunk in chat.astream("a question")]),
+    ]
+    assert [answer.text for answer in answers] == ["I am small"] * 2
+    assert [costs(answer)["steps"][0]["billed"] for answer in answers] == [1.0] * 2
+    assert [one.text for one in seen] == ["I "] * 2  # what was read when it was sure
+
+
 def test_a_model_that_refuses_log_probabilities_is_asked_without_them_from_then_on(
     make_chat, server
 ):

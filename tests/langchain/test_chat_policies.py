@@ -8,6 +8,7 @@ from copy import deepcopy
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
 from pydantic import ValidationError
 
 from tryage import Router
@@ -122,6 +123,23 @@ def test_the_state_of_an_agent_says_what_a_policy_changed(router, policy):
     assert state["tryage"]["served_by"] == "big"
     assert state["tryage"]["policies"] == record_of(state["messages"][-1])["policies"] == [CHANGE]
     assert policy.settled == [(state["tryage"]["id"], "big", None)]
+
+
+def test_a_policy_is_told_of_every_call_of_a_tool_loop(router, policy):
+    @tool
+    def look_up(number: int) -> str:
+        """Look something up."""
+        return str(number)
+
+    models = {name: ScriptedChatModel(model=name) for name in ("small", "big")}
+    middleware = TryageMiddleware(models, router, policy=policy)
+    agent = create_agent(models["small"], [look_up], middleware=[middleware])
+    state = agent.invoke({"messages": [("user", "small question")]}, {"metadata": {"user_id": "u"}})
+    assert state["tryage"]["how"] == "kept for the turn"
+    assert state["tryage"]["policies"] == [CHANGE]
+    ((kept, expert, keys),) = policy.kept
+    assert (expert, keys) == ("big", {"user_id": "u"})
+    assert [settled[0] for settled in policy.settled] == [policy.recorded[0], kept]
 
 
 async def test_a_router_as_a_runnable_has_a_policy_and_tells_it_what_came_of_it(router, policy):

@@ -143,7 +143,9 @@ def test_a_structured_prediction_is_evidence_and_its_samples_are_billed(make_llm
 
 
 def test_a_stream_that_is_sure_to_be_kept_streams_live(make_llm):
-    policy = cascade([], is_kept=True, is_certain=lambda evidence: bool(evidence.text))
+    seen = []
+    policy = cascade(seen, is_kept=True, is_certain=lambda evidence: bool(evidence.text))
     llm = make_llm(policy)
     stream = llm.stream_chat([ChatMessage("a question")])
+    assert seen[0].text == "Hello "  # what was read when it was sure
     assert "scripted-small" in str(list(stream)[-1])
