@@ -370,7 +370,8 @@ def _row(name: str, kind: str, means: dict[str, list[Figures]], gains: Float64Ar
     cells = [name, kind]
     for label in (ROUTING, CASCADE, THRESHOLD):
         average = np.mean(means[label], axis=0)
-        cells.append(f"{average[0]:.4f} / {average[1]:.1%} / {average[2]:.4f}")
+        parity = "never" if np.isnan(average[1]) else f"{average[1]:.1%}"
+        cells.append(f"{average[0]:.4f} / {parity} / {average[2]:.4f}")
     low, high = np.nanpercentile(gains, [2.5, 97.5], axis=0)
     gain = np.mean(means[CASCADE], axis=0) - np.mean(means[ROUTING], axis=0)
     gain, low, high = (100 * part for part in (gain, low, high))

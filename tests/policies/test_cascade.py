@@ -126,6 +126,19 @@ def test_a_judge_is_billed_in_the_verdict() -> None:
     assert step.verify(AnswerEvidence(text="right")).cost == 0.002
 
 
+def test_steps_that_gain_too_little_are_not_asked() -> None:
+    assert make_router(make_cascade(min_gain=0.5)).route("a prompt").calls is None
+
+
+def test_samples_that_cost_more_than_they_save_are_not_asked() -> None:
+    plans = [
+        make_router(make_cascade(Agreement(samples), answer_value=0.2)).route("a prompt").calls
+        for samples in (2, 500)
+    ]
+    assert plans[0] is not None
+    assert plans[1] is None
+
+
 def test_a_dear_judge_is_not_asked() -> None:
     judge = Judge(lambda *_: 1.0, cost=1.0)
     assert make_router(make_cascade(judge)).route("a prompt").calls is None
@@ -201,6 +214,18 @@ def test_a_simulation_bills_every_step() -> None:
     served = make_cascade().serve(decision, "small", answers.__getitem__)
     assert (served.outcome, served.cost) == (None, 0.001)
     assert make_cascade().serve(decision, "large", answers.__getitem__).called == ("large",)
+
+
+def test_a_simulation_bills_samples_of_answers_that_are_not_kept() -> None:
+    cascade = make_cascade(Agreement(samples=3), answer_value=0.2)
+    decision = make_router(cascade).route("a prompt")
+    answers = {
+        "small": SimulatedAnswer("small", 1.0, 0.001, 1.0, 0.0, ("small",)),
+        "large": SimulatedAnswer("large", 0.0, 0.04, 2.0, None, ("large",)),
+    }
+    served = cascade.serve(decision, "small", answers.__getitem__)
+    assert served.called == ("small", "small", "small", "large")
+    assert served.cost == pytest.approx(0.043)
 
 
 def test_a_part_of_a_router_goes_on_with_the_steps_it_has() -> None:
