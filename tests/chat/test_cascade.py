@@ -359,6 +359,21 @@ async def test_a_stream_is_passed_on_from_where_it_is_sure_to_be_kept(read_strea
     assert (chunks, before) == (["one", "two", "three", "four"], 2)
 
 
+def test_a_whole_answer_is_billed_though_its_stream_is_not_read_to_the_end(make_session):
+    policy = cascade(verify=keep)
+    session = make_session(policy)
+    usage = {"read_usage": lambda _: USAGE, "read_evidence": read_evidence}
+    hooks = FallbackHooks(
+        str, lambda _: None, lambda *_: peek_stream(["one", "two"], bool), **usage
+    )
+    plan = session.plan(ChatRequest(Conversation([Turn("user", "small question")]), None, None))
+    stream, record = run_steps(fallback_steps(session, plan, hooks))
+    chunks = resume_stream(stream, str)
+    next(chunks)
+    chunks.close()
+    assert policy.settled == [(record["id"], "small", 1.0)]
+
+
 def test_a_stream_that_was_not_kept_is_passed_on_if_no_later_step_answers(make_session):
     policy = cascade(verify=refuse)
     session = make_session(policy)

@@ -356,7 +356,9 @@ def _settle(
             outcome.judge(record["model"], outcome.read_text(answer))
         return answer
     settle = partial(costs.settle_usage, record)
-    stream = replace(answer, settle=settle, abandon=partial(settle, None))
+    # Where all chunks are there already, their tokens are known though nobody reads them.
+    abandon = partial(costs.settle, record, answer) if answer.is_complete else partial(settle, None)
+    stream = replace(answer, settle=settle, abandon=abandon)
     if not outcome.wants_text:
         return stream
     return replace(stream, on_text=partial(outcome.judge, record["model"]))
