@@ -66,7 +66,8 @@ class AnswerCache(Policy):
     nothing is kept. Errors, refused answers and those that were cut off are not kept. What changes
     with time, such as the weather, needs a short `max_age`.
 
-    The answers are in the memory of this process. A copy or a pickle is empty.
+    The answers are in the memory of this process. A copy or a pickle is empty. `hits` is how many
+    answers were used again, and `saved` the USD that these had cost, where that is known.
 
     Args:
         size: The number of requests whose answers are kept.
