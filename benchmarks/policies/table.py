@@ -1,8 +1,8 @@
 """All policies beside plain routing on the sets with prices: cost at parity, AIQ, half the cost.
 
-Run from the root of the repository, after installing the extra `evaluate` (about 20 minutes):
+Run from the root of the repository, after installing the extra `evaluate` (about five minutes):
 
-    python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5] [--prompts 600]
+    python benchmarks/policies/table.py [--sets zeroeval ...] [--seeds 5] [--prompts 400]
 
 Each seed draws so many prompts of a set. A policy is a family over one setting, such as the share
 of `Threshold`. Every setting runs over all prompts in the simulation that `router.simulate` uses,
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 AUC = 0.8  # of the simulated evidence
 
-WEIGHTS = np.append(0.0, np.geomspace(1e-3, 1e4, 141))
+_ROUTED_WEIGHTS = np.geomspace(1e-3, 1e4, 15)  # at which it is asked whom routing chooses
 
 SHARES = (0.1, 0.25, 0.45, 0.7, 0.9)
 
@@ -83,6 +83,8 @@ GAPS = (0.0, 0.01, 0.03, 0.06, 0.12, 0.25)
 LEVELS = (0.85, 0.92, 0.96, 0.99)  # of the reference's score
 
 ANSWER_VALUES = (3.0, 9.0, 20.0, 40.0, 80.0, 200.0, 1e3, 1e5)  # best single's costs
+
+WEIGHTS = 1 / np.array(ANSWER_VALUES)  # as many as others have: a hull of more points is higher
 
 ZIPF, CACHE_SHARE = 1.0, 0.1  # the exponent, and the size of the cache as a share of the prompts
 
@@ -289,7 +291,7 @@ def _routed_experts(setup: Setup) -> list[str]:
     """Return the experts that plain routing chooses most often, the cheapest first."""
     rows = setup.learned
     counts = np.zeros(len(setup.table.experts))
-    for weight in WEIGHTS[1::10] / setup.reference_cost:
+    for weight in _ROUTED_WEIGHTS / setup.reference_cost:
         totals = setup.predicted_losses[rows] + weight * setup.predicted_costs[rows]
         known = ~np.isnan(setup.stream.losses[rows])
         chosen = np.where(known, totals, np.inf).argmin(axis=1)
@@ -453,7 +455,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=PRICED_SETS, default=list(PRICED_SETS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=600, help="of each set, with each seed")
+    parser.add_argument("--prompts", type=int, default=400, help="of each set, with each seed")
     parser.add_argument("--policies", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()

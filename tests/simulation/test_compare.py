@@ -109,9 +109,9 @@ def test_without_any_price_there_are_scores_and_no_thresholds():
 
 
 def test_the_oracle_takes_the_cheapest_of_equals_and_never_what_was_not_measured():
-    losses = [[0.0, 0.0], [NAN, 1.0]]
-    table = QTable(("p", "q"), ("small", "large"), losses, costs=[[1.0, 10.0]] * 2)
-    assert best_answers(stream_of_table(table)).tolist() == [0, 1]
+    losses, costs = [[0.0, 0.0], [NAN, 1.0], [0.0, 0.0]], [[1.0, 10.0], [1.0, 10.0], [9.0, 2.0]]
+    table = QTable(("p", "q", "r"), ("small", "large"), losses, costs=costs)
+    assert best_answers(stream_of_table(table)).tolist() == [0, 1, 1]
 
 
 def test_a_threshold_never_chooses_what_was_not_measured():
