@@ -38,6 +38,8 @@ _MIN_STEP = 1e-4  # of a Newton step in the line search
 
 _SUFFICIENT_RISE = 1e-4  # of that which the gradient foretells (Armijo)
 
+_MIN_CURVATURE = 1e-9  # of the largest, and of the spread
+
 _MIN_DAMPING, _MAX_DAMPING = 1e-6, 1e3  # of the diagonal of the Hessian
 
 
@@ -125,8 +127,7 @@ def _maximize(
     point, damping = max(points, key=lambda one: one.value), _MIN_DAMPING
     is_limited = np.isfinite(problem.limits)
     for _ in range(_MAX_STEPS):
-        step = _newton_step(point, is_limited, damping)
-        step /= max(1.0, float((np.abs(step) / (scale + point.prices)).max()) / _MAX_GROWTH)
+        step = _newton_step(point, is_limited, damping, scale)
         rise = float(point.gradient @ step)
         if rise <= 1e-3 * temperature * np.sqrt(problem.n_prompts):
             break
@@ -139,20 +140,23 @@ def _maximize(
     return point.prices
 
 
-def _newton_step(point: DualPoint, is_limited: BoolArray, damping: float) -> Float64Array:
-    """Return the step of Newton's method, damped in proportion to the diagonal."""
+def _newton_step(
+    point: DualPoint, is_limited: BoolArray, damping: float, scale: Float64Array
+) -> Float64Array:
+    """Return the step of Newton's method, damped in proportion to the diagonal and bounded."""
     step = np.zeros_like(point.prices)
     free = np.flatnonzero(is_limited & ~((point.prices <= 0) & (point.gradient < 0)))
     if not free.size:
         return step
-    curvature = point.curvature[np.ix_(free, free)]
-    diagonal = np.diag(curvature).copy()
-    diagonal[diagonal <= 0] = 1e-6 * diagonal.max(initial=0.0) + 1e-12
-    scale = 1 / np.sqrt(diagonal)
-    matrix = curvature * scale[:, None] * scale
+    units = scale[free]
+    curvature = point.curvature[np.ix_(free, free)] * units[:, None] * units
+    diagonal = np.diag(curvature)
+    roots = np.sqrt(np.maximum(diagonal, _MIN_CURVATURE * max(diagonal.max(), scale[1])))
+    matrix = curvature / roots[:, None] / roots
     matrix[np.diag_indices_from(matrix)] += damping
-    step[free] = scale * np.linalg.solve(matrix, scale * point.gradient[free])
-    return step
+    step[free] = units / roots * np.linalg.solve(matrix, units / roots * point.gradient[free])
+    growth = float((np.abs(step) / (scale + point.prices)).max())
+    return step / max(1.0, growth / _MAX_GROWTH)
 
 
 def _search(

@@ -98,6 +98,7 @@ def solve_assignment(problem: AssignmentProblem) -> AssignmentSolution | None:
     bound = problem.lower_bound(prices)
     draft = _draft_experts(problem, prices, temperature)
     gaps = np.maximum(_second_gaps(problem, prices), _TIE * temperature)
+    gaps[_in_full_experts(problem, draft, gaps)] = 0.0
     for n_open, n_experts, good_gap in _PROGRAMS:
         pairs, is_open = _open_pairs(problem, prices, draft, gaps, (n_open, n_experts))
         vertex = _solve_linear(problem, pairs, prices)
@@ -159,6 +160,19 @@ def _second_gaps(problem: AssignmentProblem, prices: Float64Array) -> Float64Arr
             lowest = np.partition(problem.reduced(prices, rows), 1, axis=1)
             gaps[rows] = lowest[:, 1] - lowest[:, 0]
     return gaps
+
+
+def _in_full_experts(
+    problem: AssignmentProblem, draft: IndexArray, gaps: Float64Array
+) -> IndexArray:
+    """Return prompts of experts that have more than their capacity: some of them have to move."""
+    found = [np.empty(0, np.intp)]
+    excess = np.bincount(draft, minlength=problem.n_experts) - problem.capacity
+    for expert in np.flatnonzero(excess > 0).tolist():
+        rows = np.flatnonzero(draft == expert)
+        order = np.argsort(gaps[rows], kind="stable")
+        found.append(rows[order[: 10 * int(np.ceil(excess[expert]))]])
+    return np.concatenate(found)
 
 
 def _open_pairs(
