@@ -10,7 +10,7 @@ import pytest
 
 from tryage import Router
 from tryage.errors import AttemptTimeoutError, DeadlineExceededError
-from tryage.policies import Hedge
+from tryage.policies import AnswerCache, Hedge
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import DROP_CONNECTION, FakeResponse, LoopbackServer
 from tryage_langchain import ChatTryage
@@ -288,3 +288,19 @@ def test_a_schema_is_followed_by_the_second_best_too(make_chat, server):
             method="json_mode",
         ).invoke("hello")
     assert answer == {"value": 7}
+
+
+def test_a_parsed_answer_is_kept_for_its_schema(make_chat, server):
+    server.replies["first"] = completion(json.dumps({"value": 7}))
+    chat = make_chat(policy=AnswerCache(shared=True))
+
+    def ask(kind):
+        schema = {"title": "a", "type": "object", "properties": {"value": {"type": kind}}}
+        return chat.with_structured_output(schema, method="json_mode").invoke("hello")
+
+    assert ask("integer") == ask("integer") == {"value": 7}
+    assert server.requests == ["first"]
+    assert ask("number") == {"value": 7}
+    assert server.requests == ["first", "first"]
+    assert chat.invoke("hello").text == '{"value": 7}'
+    assert server.requests == ["first"] * 3
