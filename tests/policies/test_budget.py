@@ -326,30 +326,6 @@ def test_of_two_budgets_the_tighter_one_counts(make_router):
     assert 0.01 * names.count("small") + 0.1 * names.count("large") == pytest.approx(4, rel=0.03)
 
 
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({}, "one limit, got 0"),
-        ({"usd_per_day": 1, "usd_per_month": 2}, "one limit, got 2"),
-        ({"usd_per_day": -1}, "usd_per_day"),
-        ({"usd_per_day": float("nan")}, "usd_per_day"),
-        ({"usd_per_day": "5"}, "usd_per_day"),
-        ({"usd_per_request": 1, "hard": True}, "average cannot be hard"),
-        ({"usd_per_day": 1, "fallback": "small"}, "hard=True"),
-        ({"usd_per_day": 1, "hard": "yes"}, "hard is"),
-        ({"usd_per_day": 1, "requests": 0}, "requests"),
-        ({"usd_per_day": 1, "by": ""}, "by is"),
-        ({"usd_per_day": 1, "timezone": "Mars"}, "Europe/Berlin"),
-    ],
-)
-def test_a_wrong_setting_is_an_error_that_says_what_is_expected(settings, words):
-    with pytest.raises(InputError, match=words):
-        Budget(**settings)
-
-
 def test_a_fallback_that_nobody_knows_is_an_error(make_router):
     with pytest.raises(LibraryError):
         make_router(usd_per_day=1, hard=True, fallback="nobody")

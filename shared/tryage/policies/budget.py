@@ -17,6 +17,7 @@ from tryage.core.validation import check_bools, check_integer, check_number
 from tryage.errors import BudgetExceededError, InputError, TrafficError
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
+from tryage.policies.budget_settings import check_hard, check_limit, check_names
 from tryage.policies.pacing import (
     CostForecast,
     Pace,
@@ -124,10 +125,10 @@ class Budget(Policy):
             "week": usd_per_week,
             "month": usd_per_month,
         }
-        self.limit, self._period = _check_limit(usd_per_request, limits)
+        self.limit, self._period = check_limit(usd_per_request, limits)
         check_bools(hard=hard)
-        _check_names(by=by, fallback=fallback, label=label)
-        _check_hard(self._period, fallback, hard=hard)
+        check_names(by=by, fallback=fallback, label=label)
+        check_hard(self._period, fallback, hard=hard)
         self.by, self.hard, self.fallback = by, hard, fallback
         self.requests = None if requests is None else check_integer("requests", requests, 1)
         self._zone, self._label = parse_zone(timezone), label
@@ -427,56 +428,6 @@ class _PendingCharges:
     def take(self, decision_id: str) -> Charge | None:
         with self._lock:
             return self._charges.pop(decision_id, None)
-
-
-def _check_limit(
-    per_request: float | None, limits: Mapping[PeriodName, float | None]
-) -> tuple[float, PeriodName | None]:
-    """Return the limit in USD and its period, None for an average.
-
-    Raises:
-        InputError: there is no limit, or more than one, or it is out of range.
-    """
-    given: dict[PeriodName | None, float] = {p: usd for p, usd in limits.items() if usd is not None}
-    if per_request is not None:
-        given[None] = per_request
-    if len(given) != 1:
-        raise InputError(
-            f"A Budget has one limit, got {len(given)}; write Budget(usd_per_month=500), or one of "
-            "usd_per_request, usd_per_day and usd_per_week. For two limits write "
-            "Budget(usd_per_day=30) | Budget(usd_per_month=500)."
-        )
-    ((period, limit),) = given.items()
-    return check_number(f"usd_per_{period or 'request'}", limit), period
-
-
-def _check_names(**names: object) -> None:
-    """Raise unless all are non-empty texts or None.
-
-    Raises:
-        InputError: another value.
-    """
-    for name, value in names.items():
-        if value is not None and (not isinstance(value, str) or not value):
-            raise InputError(f"{name} is {value!r:.80}; expected a text or None.")
-
-
-def _check_hard(period: PeriodName | None, fallback: str | None, *, hard: bool) -> None:
-    """Raise where a hard limit has no purse, or a fallback no hard limit.
-
-    Raises:
-        InputError: it says which.
-    """
-    if hard and period is None:
-        raise InputError(
-            "An average cannot be hard: a request may cost more if others cost less. Write "
-            "Budget(usd_per_day=..., hard=True)."
-        )
-    if fallback is not None and not hard:
-        raise InputError(
-            f"fallback is {fallback!r:.80}, which answers where a hard purse is spent: write "
-            "hard=True, or leave it out. Without both the cheapest expert answers then."
-        )
 
 
 def _keys_of(request: RoutingRequest) -> Mapping[str, str]:
