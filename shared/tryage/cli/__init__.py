@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 import tryage
 from tryage.cli import (
+    assign,
     cotrain,
     experts,
     hub,
@@ -95,6 +96,7 @@ for command in (
     route.route,
     route.explain,
     route.pareto,
+    assign.assign,
     score.score,
     train.train,
     train.evaluate,
