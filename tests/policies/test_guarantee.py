@@ -122,7 +122,10 @@ def test_a_subset_keeps_the_guarantee_with_the_experts_that_are_left() -> None:
     "settings",
     [
         {"at_least": 0.0},
+        {"at_least": 1.0},
         {"at_least": 1.5},
+        {"name": None},
+        {"feedback_kind": 3},
         {"confidence": 1.0},
         {"confidence": "high"},
         {"metric": "accuracy"},

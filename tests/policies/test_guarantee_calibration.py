@@ -131,7 +131,7 @@ def test_experts_that_are_worse_wherever_they_are_cheap_are_refused_without_a_nu
     losses, costs, allowed, scores = population(500, np.random.default_rng(3))
     scores[:, 1:] = 0.0
     losses[:] = 0.2  # and the router does not know
-    with pytest.raises(GuaranteeError, match="are worse already") as caught:
+    with pytest.raises(GuaranteeError, match="are not as good already") as caught:
         calibrate_tolerance(losses, costs, allowed, scores, REFERENCE)
     assert caught.value.n_needed is None
 

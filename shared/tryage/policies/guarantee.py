@@ -11,7 +11,7 @@ import numpy as np
 from tryage.core.choice import NO_EXPERT
 from tryage.core.exploration import Exploration
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
-from tryage.core.validation import check_number
+from tryage.core.validation import check_number, check_strings
 from tryage.errors import GuaranteeError, InputError
 from tryage.policies.guarantee_calibration import (
     GuaranteeCalibration,
@@ -54,7 +54,7 @@ class Guarantee(Policy):
 
     Args:
         reference: The name of the expert that would answer everything.
-        at_least: The share of its mean score, above 0 and at most 1.
+        at_least: The share of its mean score, between 0 and 1.
         confidence: The probability that the guarantee holds, between 0 and 1.
         calibration: What `calibrate` has found.
         metric: "score", or "agreement" with the answers of the reference, which is not watched.
@@ -93,7 +93,9 @@ class Guarantee(Policy):
         self.calibration, self.metric = calibration, metric
         self._check_calibration()
         self.judged_share = check_number("judged_share", judged_share, 0.0, 1.0)
-        self.feedback_kind, self._name = feedback_kind, name
+        self.feedback_kind, self._name = check_strings(
+            "feedback_kind and name", [feedback_kind, name]
+        )
         self._monitor: GuaranteeMonitor | None = None
 
     def _check_calibration(self) -> None:
@@ -399,9 +401,9 @@ def _check(reference: object, at_least: object, confidence: object) -> tuple[str
         )
     share = check_number("at_least", at_least, 0.0, 1.0)
     probability = check_number("confidence", confidence, 0.0, 1.0)
-    if share == 0 or probability in (0, 1):
+    if share in (0, 1) or probability in (0, 1):
         raise InputError(
-            f"at_least is {share:g} and confidence {probability:g}; expected at_least above 0 and "
-            "a confidence between 0 and 1, such as 0.95 for both."
+            f"at_least is {share:g} and confidence {probability:g}; expected numbers between 0 and "
+            "1, such as 0.95: no sample proves equality, or anything for sure."
         )
     return reference, share, probability

@@ -219,7 +219,7 @@ def _refusal(
     growths = [growth(differences[:, j], -at_least) for j in range(int(saving[0]) + 1)]
     if min(growths) <= 0:
         return GuaranteeError(
-            f"{said} The prompts that cost least to move are worse already: ask for less, such as "
+            f"{said} The first of their answers are not as good already: ask for less, such as "
             f"at_least={at_least * 0.95:.2f}, or train the router on more answers."
         )
     needed = math.ceil(-math.log(1 - confidence) / min(growths))
