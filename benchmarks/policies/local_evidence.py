@@ -14,6 +14,7 @@ questions of the same kind as prior.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,10 @@ def main() -> None:
             for question, answer in zip(questions, answers, strict=True)
         ]
     )
+    if right.min() == right.max():
+        sys.exit(
+            f"All {len(questions)} answers have the score {right[0]:g}: evidence tells nothing."
+        )
     priors = kind_priors(questions, right)
     print(f"{len(questions)} questions, {right.mean():.1%} right\n")
     print("| evidence | AUC | 95% of bootstrap | beyond the kind |\n|---|---|---|---|")
