@@ -201,6 +201,31 @@ def report(name: str, found: dict[tuple[str, str], list[tuple[float, float, bool
         )
 
 
+def describe(name: str, seeds: int) -> str:
+    """Return the scores of a set: the cheapest and the best choice, a single expert, the oracle."""
+    streams = [load_stream(name, seed)[0] for seed in range(seeds)]
+    scores = [
+        [
+            one.outcome(one.choose(HIGHEST_PRICE))[1],
+            one.outcome(one.choose(0.0))[1],
+            1 - _column_means(one.true_losses).min(),
+            1 - np.nanmin(np.where(one.eligible, one.true_losses, np.nan), axis=1).mean(),
+        ]
+        for one in streams
+    ]
+    cheapest, best, single, oracle = 100 * np.mean(scores, axis=0)
+    return (
+        f"{name}: price 0 {best:.1f}, highest price {cheapest:.1f}, best single expert "
+        f"{single:.1f}, oracle {oracle:.1f}"
+    )
+
+
+def _column_means(losses: Float64Array) -> Float64Array:
+    """Return the mean measured loss of each expert that was measured at least 20 times."""
+    is_often = np.isfinite(losses).sum(axis=0) >= 20
+    return np.nanmean(losses[:, is_often], axis=0)
+
+
 USD, PURSE = 0.01, 3.0
 
 
@@ -253,6 +278,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spend_together(arguments.processes, arguments.traffic or f"sqlite:///{folder}/log.db")
         return
+    for name in arguments.sets:
+        print(describe(name, arguments.seeds))
     print("| set | limit | order | spent | worst | points beside the best fixed price | runs |")
     print("|---|---|---|---|---|---|---|")
     for name in arguments.sets:
