@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import Request  # noqa: TC002 - FastAPI reads the types of a route
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import tryage
@@ -22,11 +23,13 @@ from tryage_server.chat_requests import (
     AUTO,
     ChatRequest,
     DecideRequest,
+    StreamOptions,
     library_of,
     read_chat_request,
     read_config,
     read_messages,
 )
+from tryage_server.disconnects import ClientGoneError, while_connected
 from tryage_server.errors import (
     describe_invalid,
     error_body,
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from langchain_core.messages import AIMessageChunk
-    from starlette.requests import Request
 
     from tryage_server.chat_requests import ChatCall
 
 _log = logging.getLogger(__name__)
+
+_CLIENT_GONE = 499  # as nginx has it; nobody reads it
 
 _DONE = "data: [DONE]\n\n"
 
@@ -101,14 +105,15 @@ def _add_routes(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
     """Add all that can be asked."""
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def complete(body: ChatRequest) -> Response:
+    async def complete(body: ChatRequest, request: Request) -> Response:
         try:
             call = await run_in_threadpool(read_chat_request, chat, body, limits.deadline)
             if body.stream:
-                options = body.stream_options
-                return await _stream(call, include_usage=bool(options and options.include_usage))
-            answer = await call.client.ainvoke(call.messages, call.config)
+                return await _stream(call, request, body.stream_options or StreamOptions())
+            answer = await while_connected(request, _answer(call))
             return JSONResponse(to_completion(answer))
+        except ClientGoneError:
+            return Response(status_code=_CLIENT_GONE)
         except Exception as error:  # noqa: BLE001 - whatever fails, the caller gets an answer
             return _failed(error)
 
@@ -147,21 +152,29 @@ def _failed(error: Exception) -> Response:
     return response
 
 
-# Streams ---------------------------------------------------------------------------------------
+# Answers ---------------------------------------------------------------------------------------
 
 
-async def _stream(call: ChatCall, *, include_usage: bool) -> Response:
+async def _answer(call: ChatCall) -> Any:
+    return await call.client.ainvoke(call.messages, call.config)
+
+
+async def _stream(call: ChatCall, request: Request, options: StreamOptions) -> Response:
     """Return the stream of an answer whose first chunk is here, so that errors have a status."""
     parts = _parts(call)
-    first = await anext(parts, None)
-    events = _events(first, parts, CompletionStream(include_usage))
+    first = await while_connected(request, _first_part(parts))
+    events = _events(first, parts, CompletionStream(options.include_usage))
     return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _first_part(parts: AsyncIterator[AIMessageChunk]) -> AIMessageChunk | None:
+    return await anext(parts, None)
 
 
 async def _parts(call: ChatCall) -> AsyncIterator[AIMessageChunk]:
     """Yield the chunks of an answer; one with a schema is a single chunk."""
     if call.has_schema:
-        yield structured_chunk(await call.client.ainvoke(call.messages, call.config))
+        yield structured_chunk(await _answer(call))
         return
     async with aclosing(call.client.astream(call.messages, call.config)) as parts:  # type: ignore[type-var]  # LangChain's streams are generators
         async for part in parts:

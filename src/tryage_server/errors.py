@@ -81,7 +81,12 @@ def exception_response(error: BaseException) -> JSONResponse:
 
 def describe_invalid(errors: Sequence[Mapping[str, Any]]) -> str:
     """Return which fields of a request are wrong, without their values."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in one['loc'][1:]) or 'the body'}: {one['msg']}"
-        for one in errors
-    )
+    return "; ".join(map(_describe_one, errors))
+
+
+def _describe_one(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        what = error.get("ctx", {}).get("error", error["msg"])
+        return f"the body is not JSON: {what}, at character {error['loc'][-1]}"
+    where = ".".join(str(part) for part in error["loc"][1:])
+    return f"{where or 'the body'}: {error['msg']}"

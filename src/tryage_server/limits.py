@@ -61,7 +61,8 @@ class LimitMiddleware:
     def _has_key(self, authorization: bytes) -> bool:
         if not self._keys:
             return True
-        given = authorization.removeprefix(b"Bearer ").strip()
+        scheme, _, rest = authorization.strip().partition(b" ")
+        given = rest.strip() if scheme.lower() == b"bearer" else authorization.strip()
         # All keys are compared, in constant time, so that the time tells nothing.
         return sum([hmac.compare_digest(given, key) for key in self._keys]) > 0
 

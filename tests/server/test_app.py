@@ -194,6 +194,13 @@ def test_a_malformed_request_is_told_what_is_wrong(url, change, said, stream):
     assert "secret words" not in answer.text
 
 
+def test_a_body_that_is_not_json_is_told_where_it_stops_to_be(url):
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{url}/v1/chat/completions", content=b'{"model":', headers=headers)
+    assert answer.status_code == 400
+    assert "the body is not JSON: Expecting value, at character 9" in answer.text
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_failures_of_all_models_are_a_bad_gateway(url, models, stream):
     for model in models.values():
@@ -256,6 +263,7 @@ def test_an_unknown_address_is_not_found(url):
         ({"Authorization": "Bearer wrong key of a length"}, 401),
         ({"Authorization": "Bearer second key of length"}, 200),
         ({"Authorization": "Bearer first key of some length"}, 200),
+        ({"Authorization": "bearer first key of some length"}, 200),
     ],
 )
 def test_only_a_known_key_is_let_in(start_server, chat, header, status):
