@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
-from tryage.learning.evaluation.latent_map import LatentMap, latent_map, plot_latent
+from tryage.learning.evaluation.latent_space import LatentMap, latent_map, plot_latent
 from tryage.learning.evaluation.splits import folds
 from tryage.learning.evaluation.trained_router import CachingEncoder
 from tryage.learning.training.trainer import fit

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from pkgutil import iter_modules, walk_packages
 
 import pytest
 
+import tryage
 from tryage.core.lazy import lazy_exports
 
 
@@ -38,3 +41,13 @@ def test_the_names_are_listed_before_they_are_imported(package):
 def test_an_unknown_name_is_refused_with_the_known_ones(package):
     with pytest.raises(AttributeError, match=r"'some_package' has no attribute 'Expret'.*'Expert'"):
         _ = package.Expret
+
+
+@pytest.mark.parametrize(
+    "package", [one.name for one in walk_packages(tryage.__path__, "tryage.") if one.ispkg]
+)
+def test_no_exported_name_is_hidden_by_a_module_of_its_package(package):
+    # Once `package.some_name` is imported as a module, `from package import some_name` finds that.
+    exported = getattr(import_module(package), "__all__", ())
+    modules = {one.name for one in iter_modules(import_module(package).__path__)}
+    assert not modules & set(exported)

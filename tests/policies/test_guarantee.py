@@ -83,7 +83,7 @@ def test_prompts_that_are_too_few_are_refused_with_a_number() -> None:
     with pytest.raises(GuaranteeError, match="20 prompts do not show") as caught:
         Guarantee.calibrate(make_router(), make_table(20), "large")
     assert caught.value.n_needed is not None
-    with pytest.raises(GuaranteeError, match="expected hundreds"):
+    with pytest.raises(GuaranteeError, match="measured on 0 prompts"):
         Guarantee.calibrate(make_router(), make_table(0), "large")
 
 

@@ -56,7 +56,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         predict_measured(router, make_table([[0.0]], ["small"]), "large")
     with pytest.raises(InputError, match=r"outside \[0, 1\]"):
         predict_measured(router, make_table([[0.0, 3.0]]), "large")
-    with pytest.raises(InputError, match="table a list; expected a Router and a QTable"):
+    with pytest.raises(InputError, match=r"table is a list; expected a tryage\.scoring\.QTable"):
         predict_measured(router, [[0.0, 0.0]], "large")
     with pytest.raises(LibraryError):
         predict_measured(router, make_table([[0.0, 0.0]]), "huge")

@@ -153,7 +153,7 @@ def test_a_curve_needs_measured_losses() -> None:
     with pytest.raises(InputError, match="The router knows none of the table's experts, other"):
         QualityGap().curve(make_prompt_router(), table)
     table = QTable(PROMPTS, ("small",), np.zeros((4, 1), np.float32))
-    with pytest.raises(InputError, match="large is large, and the router knows none"):
+    with pytest.raises(InputError, match="large is large, which the router does not know"):
         QualityGap(large="large").curve(make_prompt_router(), table)
 
 
@@ -182,5 +182,5 @@ def test_an_unknown_expert_with_a_gap_is_an_error_but_not_for_a_subset() -> None
 
 
 def test_an_unknown_large_expert_is_an_error() -> None:
-    with pytest.raises(InputError, match="knows none of them"):
+    with pytest.raises(InputError, match="which the router does not know"):
         make_router(QualityGap(large="missing"))

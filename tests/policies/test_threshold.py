@@ -161,7 +161,7 @@ def test_malformed_arguments_are_errors(arguments, message: str) -> None:
 
 
 def test_an_unknown_side_is_an_error() -> None:
-    with pytest.raises(InputError, match="knows none of them"):
+    with pytest.raises(InputError, match="which the router does not know"):
         make_router(Threshold("missing", "small", share=0.3))
 
 

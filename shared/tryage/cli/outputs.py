@@ -54,7 +54,7 @@ def check_picture_file(path: Path | None) -> Path | None:
         MissingExtraError: matplotlib is not installed.
     """
     if path is not None:
-        from tryage.learning.evaluation.latent_map import check_image_format
+        from tryage.learning.evaluation.latent_space import check_image_format
 
         check_image_format(path)
     return check_output_file(path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray
     from tryage.core.pareto import ParetoFront
     from tryage.core.preferences import Preferences
-    from tryage.learning.evaluation.latent_map import LatentMap
+    from tryage.learning.evaluation.latent_space import LatentMap
     from tryage.router import Router
 
 app = typer.Typer(help="Pictures of what a router has learned.", no_args_is_help=True)
@@ -95,7 +95,7 @@ def latent(
     It is compared with the embeddings of its encoder, and with the given language models.
     """
     from tryage.core.validation import require_extra
-    from tryage.learning.evaluation.latent_map import (
+    from tryage.learning.evaluation.latent_space import (
         check_categories,
         check_image_format,
         latent_map,

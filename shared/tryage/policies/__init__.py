@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from tryage.policies.answer_cache import AnswerCache as AnswerCache
     from tryage.policies.assignment import Assignment as Assignment
     from tryage.policies.assignment import assign as assign
-    from tryage.policies.assignment_front import AssignmentFront as AssignmentFront
-    from tryage.policies.assignment_front import assignment_front as assignment_front
+    from tryage.policies.assignment_pareto import AssignmentFront as AssignmentFront
+    from tryage.policies.assignment_pareto import assignment_front as assignment_front
     from tryage.policies.budget import Budget as Budget
     from tryage.policies.budget import BudgetStatus as BudgetStatus
     from tryage.policies.cascade import Cascade as Cascade
@@ -44,7 +44,7 @@ _MODULES = {
     "AnswerEvidence": "tryage.policies.evidence",
     "AnswerTest": "tryage.policies.evidence",
     "Assignment": "tryage.policies.assignment",
-    "AssignmentFront": "tryage.policies.assignment_front",
+    "AssignmentFront": "tryage.policies.assignment_pareto",
     "Budget": "tryage.policies.budget",
     "BudgetStatus": "tryage.policies.budget",
     "Cascade": "tryage.policies.cascade",
@@ -68,7 +68,7 @@ _MODULES = {
     "Threshold": "tryage.policies.threshold",
     "Verifier": "tryage.policies.evidence",
     "assign": "tryage.policies.assignment",
-    "assignment_front": "tryage.policies.assignment_front",
+    "assignment_front": "tryage.policies.assignment_pareto",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -10,8 +10,6 @@ import numpy as np
 from tryage.core.policy import Policy
 from tryage.core.request import check_prompts
 from tryage.errors import InputError
-from tryage.policies.composite import CompositeRouter
-from tryage.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray
     from tryage.core.policy import PolicyBatch
     from tryage.core.request import PreferencesLike
+    from tryage.router import Router
 
 _CHUNK = 4_096  # prompts that are predicted at once
 
@@ -78,18 +77,6 @@ def predict_tables(
         if progress is not None:
             progress(min(start + _CHUNK, len(prompts)))
     return PredictedTables(router.library.names, losses, costs, allowed, has_costs)
-
-
-def check_router(router: object) -> Router:
-    """Return a router that is not made of others.
-
-    Raises:
-        InputError: it is none.
-    """
-    if isinstance(router, Router) and not isinstance(router, CompositeRouter):
-        return router
-    hint = ": give one of its `routers`" if isinstance(router, CompositeRouter) else ""
-    raise InputError(f"router is a {type(router).__name__}; expected one tryage.Router{hint}.")
 
 
 def _fill(

@@ -23,6 +23,7 @@ from tryage.policies.cascade_values import (
     best_paths,
 )
 from tryage.policies.evidence import Verifier
+from tryage.policies.inputs import expected_names
 from tryage.policies.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Cascade(Policy):
         unknown = [n for step in self.steps for n in step.experts if n not in library]
         if unknown and not self._is_bound:
             raise InputError(
-                f"Cascade has the experts {', '.join(unknown)}, which the router does not know; "
-                f"expected some of {', '.join(library.names[:10])}."
+                f"Cascade has the experts {', '.join(unknown)}, which the router does not know."
+                f"{expected_names(unknown, library)}"
             )
         if any(self.likelihoods[step.name] is None for step in self.steps[:-1]):
             raise InputError(

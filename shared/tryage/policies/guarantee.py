@@ -249,7 +249,7 @@ class Guarantee(Policy):
         within = f"within {tolerance:.3f} predicted loss of {self.reference}"
         if is_reference:
             return f"no cheaper expert is {within}"
-        return f"it is {within}: {self.at_least:.0%} as good on average, for certain"
+        return f"it is {within}: {self.at_least:.0%} as good on average"
 
     @property
     def is_stopped(self) -> bool:
@@ -376,8 +376,9 @@ def _calibrated(policy: Guarantee, router: Router, table: QTable) -> GuaranteeCa
     usable = (~np.isnan(found.scores)).mean(axis=0) >= MIN_COVERAGE if n else np.zeros(1, np.bool_)
     if usable.sum() < 2:
         raise GuaranteeError(
-            f"{found.names[0]} and another expert were both measured on none of {n} prompts, or on "
-            "too few; expected hundreds: measure them with `tryage score`."
+            f"{found.names[0]} was measured on {n} prompts, and no other expert on nearly all of "
+            f"them ({MIN_COVERAGE:.0%}), as is needed to compare them: give `table.take` the "
+            "rows that both have answers to, or measure more with `tryage score`."
         )
     calibration = calibrate_tolerance(
         found.losses,

@@ -10,14 +10,15 @@ import numpy as np
 from tryage.core.policy import Policy
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError
-from tryage.router import Router
-from tryage.scoring.qtable import QTable
+from tryage.policies.inputs import check_router, check_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import BoolArray, Float64Array, IndexArray
     from tryage.core.policy import PolicyBatch
+    from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 Metric: TypeAlias = Literal["score", "agreement"]
 
@@ -53,11 +54,8 @@ def predict_measured(
             or something is no router or no table.
         LibraryError: the router does not know the reference.
     """
-    if not (isinstance(router, Router) and isinstance(table, QTable)):
-        raise InputError(
-            f"router is a {type(router).__name__} and table a {type(table).__name__}; expected a "
-            "Router and a QTable of measured losses, such as QTable.read('answers.parquet')."
-        )
+    check_router(router)
+    check_table(table)
     names, scores = _measured_scores(router, table, reference, metric)
     rows = np.flatnonzero(~np.isnan(scores[:, 0]))
     columns = [router.library.index(name) for name in names]

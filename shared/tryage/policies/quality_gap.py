@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from statistics import NormalDist
@@ -15,6 +15,7 @@ from tryage.core.choice import NO_EXPERT, first_by_keys
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.validation import check_number, check_strings, did_you_mean, preview
 from tryage.errors import InputError
+from tryage.policies.inputs import check_router, check_table, expected_names
 
 if TYPE_CHECKING:
     from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
@@ -71,6 +72,8 @@ class QualityGap(Policy):
         self.gaps = _check_gaps({} if gaps is None else gaps)
         large_names = [large] if isinstance(large, str) else large
         self.large = () if large_names is None else check_strings("large", large_names)
+        if large_names is not None and not self.large:
+            raise InputError("large has no name; expected some, or None for the best of all.")
         self.probability = check_number("probability", probability, 1e-6, 1 - 1e-6)
         self._is_checked = False  # whether a router has all names
 
@@ -113,8 +116,8 @@ class QualityGap(Policy):
         """
         if self.large and not any(name in library for name in self.large):
             raise InputError(
-                f"large is {', '.join(self.large)}, and the router knows none of them; expected "
-                f"some of {', '.join(library.names[:10])}."
+                f"large is {', '.join(self.large)}, which the router does not know."
+                f"{expected_names(self.large, library)}"
             )
         unknown = [name for name in self.gaps if name not in library]
         if unknown and not self._is_checked:
@@ -178,8 +181,9 @@ class QualityGap(Policy):
             InputError: no prompt counts, the table has no expert of the router or of the large
                 tier, or a gap is out of range.
         """
-        values = [check_number("gap", one, 0.0, 1.0) for one in gaps]
-        known = [name for name in table.experts if name in router.library]
+        values = _check_points(gaps)
+        library = check_router(router).library
+        known = [name for name in check_table(table).experts if name in library]
         if not known:
             raise InputError(
                 f"The router knows none of the table's experts, {', '.join(table.experts[:10])}; "
@@ -294,6 +298,14 @@ class _Observer(Policy):
     def choose(self, batch: PolicyBatch) -> None:
         """Keep a batch."""
         self.batches.append(batch)
+
+
+def _check_points(gaps: object) -> list[float]:
+    """Return the gaps of a curve, or raise `InputError`."""
+    values = list(gaps) if isinstance(gaps, Iterable) and not isinstance(gaps, str) else []
+    if not values:
+        raise InputError(f"gaps is {preview(gaps)}; expected a list such as [0, 0.05].")
+    return [check_number("gap", one, 0.0, 1.0) for one in values]
 
 
 def _check_gaps(gaps: Mapping[str | tuple[str, ...], float]) -> dict[str, float]:

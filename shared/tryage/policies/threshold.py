@@ -11,9 +11,11 @@ import numpy as np
 from tryage.core.choice import NO_EXPERT, first_by_keys
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.ranking import Ranking
+from tryage.core.request import check_prompts
 from tryage.core.validation import check_integer, check_number, check_strings
 from tryage.errors import InputError
 from tryage.learning.evaluation.metrics import apgr, cpt
+from tryage.policies.inputs import check_router, check_table, expected_names
 from tryage.policies.share import MIN_WINDOW, ShareTracker
 
 if TYPE_CHECKING:
@@ -98,7 +100,9 @@ class Threshold(Policy):
         Raises:
             InputError: no prompt has a gain, or as for the class.
         """
-        policy = cls(strong, weak, share=share, window=window).bind(router.library, None)
+        check_prompts(prompts)
+        policy = cls(strong, weak, share=share, window=window)
+        policy = policy.bind(check_router(router).library, None)
         found = policy.gains(router, prompts)
         known = found[np.isfinite(found)]
         if not known.size:
@@ -133,8 +137,8 @@ class Threshold(Policy):
             names = [library[name].name for name in getattr(self, side) if name in library]
             if not names:
                 raise InputError(
-                    f"The {side} side is {_side(getattr(self, side))}, and the router knows none "
-                    f"of them; expected some of {', '.join(library.names[:10])}."
+                    f"The {side} side is {_side(getattr(self, side))}, which the router does not "
+                    f"know.{expected_names(getattr(self, side), library)}"
                 )
             setattr(bound, side, tuple(names))
         _check_tiers(bound.strong, bound.weak)  # aliases may name one expert twice
@@ -217,8 +221,9 @@ class Threshold(Policy):
         Raises:
             InputError: no prompt counts, or the strong side is not better than the weak one.
         """
-        bound, library = self.bind(router.library, None), router.library
-        measured = table.losses_for(table.prompts, library)
+        library = check_router(router).library
+        bound = self.bind(library, None)
+        measured = check_table(table).losses_for(table.prompts, library)
         rows = [
             _measured_row(bound._entries(decision), losses, library)  # noqa: SLF001 - of its own class
             for losses, decision in zip(measured, _decide(router, table.prompts), strict=True)

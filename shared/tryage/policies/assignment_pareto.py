@@ -20,7 +20,8 @@ from tryage.policies.assignment_limits import (
 )
 from tryage.policies.assignment_lp import solve_assignment
 from tryage.policies.assignment_problem import AssignmentProblem
-from tryage.policies.assignment_tables import check_router, predict_tables
+from tryage.policies.assignment_tables import predict_tables
+from tryage.policies.inputs import check_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.learning.evaluation.latent_map import (
+from tryage.learning.evaluation.latent_space import (
     chance_level,
     check_categories,
     check_image_format,
