@@ -11,7 +11,7 @@ import pytest
 from tryage import Expert, Router
 from tryage.core.request import ConversationContext
 from tryage.errors import BudgetExceededError, InputError, LibraryError, TrafficError
-from tryage.policies import Budget
+from tryage.policies import Budget, Guarantee, QualityGap, Threshold
 from tryage.testing import FixedPerception
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=timezone.utc).timestamp()
@@ -329,3 +329,20 @@ def test_of_two_budgets_the_tighter_one_counts(make_router):
 def test_a_fallback_that_nobody_knows_is_an_error(make_router):
     with pytest.raises(LibraryError):
         make_router(usd_per_day=1, hard=True, fallback="nobody")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Threshold("large", "small", share=0.5),
+        QualityGap(0.0),
+        Guarantee("large"),
+    ],
+)
+def test_no_policy_that_chooses_may_spend_more_than_the_budget(make_router, other):
+    with pytest.raises(InputError, match=rf"expected {other.name} \| Budget"):
+        Budget(usd_per_day=1) | other
+    router = make_router(usd_per_day=1)
+    router = router.with_policy(other | Budget(usd_per_day=1, hard=True))
+    serve(router, 50)
+    assert router.policy.policies()[1].status().spent <= 1 + 1e-9

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from tryage.policies import pacing
 from tryage.policies.pacing import (
     PRICES,
     ROLLING_REQUESTS,
@@ -46,6 +49,20 @@ def test_many_rows_at_once_are_as_one_by_one():
     assert (
         whole == np.vstack([costs_at_prices(totals[i], costs[i], eligible[i]) for i in rows])
     ).all()
+
+
+def test_many_experts_are_priced_as_few_and_need_no_table_of_all_prices(monkeypatch):
+    rng = np.random.default_rng(0)
+    totals, costs = rng.random((3, 20_000)), rng.random((3, 20_000)) * 10
+    eligible = rng.random((3, 20_000)) < 0.5
+    eligible[2] = False
+    tracemalloc.start()
+    found = costs_at_prices(totals, costs, eligible)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    monkeypatch.setattr(pacing, "_MANY_EXPERTS", 20_000)
+    assert (found == costs_at_prices(totals, costs, eligible)).all()
+    assert peak < 5 * totals.nbytes  # the table has 122 prices
 
 
 def test_the_price_is_where_a_request_costs_its_share():

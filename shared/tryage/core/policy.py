@@ -126,8 +126,9 @@ class PolicyStage(IntEnum):
     RESTRICTION = 1  # which experts may be chosen
     CACHE = 2  # whether an answer is there already
     CHOICE = 3  # which expert is chosen
-    CASCADE = 4  # who is asked after the chosen expert, if its answer is not kept
-    HEDGE = 5  # who is asked beside an expert that is late
+    LIMIT = 4  # a cheaper one where that is too dear: a limit holds whatever is chosen
+    CASCADE = 5  # who is asked after the chosen expert, if its answer is not kept
+    HEDGE = 6  # who is asked beside an expert that is late
 
 
 class Policy:
@@ -331,7 +332,7 @@ def _check_order(policies: Sequence[Policy]) -> None:
     given, expected = (" | ".join(one.name for one in order) for order in (staged, ordered))
     raise InputError(
         f"The policies are in the order {given}; expected {expected}: first what restricts the "
-        "experts, then a cache, what chooses the expert, a cascade, and a hedge."
+        "experts, then a cache, what chooses the expert, a budget, a cascade, and a hedge."
     )
 
 

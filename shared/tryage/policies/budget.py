@@ -18,6 +18,7 @@ from tryage.errors import BudgetExceededError, InputError, TrafficError
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.policies.budget_settings import check_hard, check_limit, check_names
+from tryage.policies.inputs import check_router
 from tryage.policies.pacing import (
     CostForecast,
     Pace,
@@ -104,7 +105,7 @@ class Budget(Policy):
         InputError: not exactly one limit, or a value out of its range.
     """
 
-    stage = PolicyStage.CHOICE
+    stage = PolicyStage.LIMIT
 
     def __init__(  # noqa: PLR0913 - settings with defaults
         self,
@@ -179,7 +180,7 @@ class Budget(Policy):
         if requests is not None:
             self.requests = check_integer("requests", requests, 1)
         collected = _CollectedCosts()
-        router.with_policy(collected).decide_batch(prompts)
+        check_router(router).with_policy(collected).decide_batch(prompts)
         if not collected.costs:
             raise InputError("A budget needs at least one prompt to calibrate with, got none.")
         self._calibration.forecast = forecast_costs(np.concatenate(collected.costs))

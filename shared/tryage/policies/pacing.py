@@ -33,6 +33,7 @@ MIN_REQUESTS = 10.0  # over which the rest of a limit is spread at least
 _BELIEF = 20.0  # requests whose bills are as expected, before any bill
 _SHARES = np.linspace(0.0, 1.0, 21)  # of the requests, for the means of the cheapest and dearest
 _MAX_CELLS = 1 << 20  # of a table that is computed at once
+_MANY_EXPERTS = 1_000  # from which on those are left out that no price can choose
 _MIN_ELAPSED = 1e-3  # of a period: the first requests must not stand for all
 _TINY = 1e-300
 _GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples fill [0, 1) evenly
@@ -99,6 +100,8 @@ def costs_at_prices(
     """
     base = np.where(eligible, totals, np.inf)
     usd = np.where(eligible, costs, 0.0)
+    if base.shape[1] > _MANY_EXPERTS:
+        return np.array([_row_at_prices(*row, prices) for row in zip(base, usd, strict=True)])
     found = np.empty((len(base), len(prices)))
     step = max(1, _MAX_CELLS // (base.shape[1] * len(prices)))
     for start in range(0, len(base), step):
@@ -106,6 +109,22 @@ def costs_at_prices(
         priced = base[rows, None, :] + prices[:, None] * usd[rows, None, :]
         found[rows] = np.take_along_axis(usd[rows], priced.argmin(axis=2), axis=1)
     return found
+
+
+def _row_at_prices(base: Float64Array, usd: Float64Array, prices: Float64Array) -> Float64Array:
+    """Return the USD at each price for one request, `(p,)`, from the experts that can be chosen.
+
+    No price chooses an expert that is neither cheaper nor better than another one, and of many
+    experts few are not.
+    """
+    order = np.argsort(usd, kind="stable")
+    lowest = np.minimum.accumulate(base[order])
+    kept = order[np.append(np.inf, lowest[:-1]) > lowest]
+    if not kept.size:  # no expert is eligible
+        return np.zeros(len(prices))
+    chosen = (base[kept] + prices[:, None] * usd[kept]).argmin(axis=1)
+    costs: Float64Array = usd[kept][chosen]
+    return costs
 
 
 def forecast_costs(costs: Float64Array) -> CostForecast:
