@@ -18,6 +18,7 @@ from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
 from tryage.traffic.imports import DECISION_ID_KEY
+from tryage_langchain._agent_answers import answer_settings
 from tryage_langchain._call import EXPECTED_COST_KEY, log_keys, policy_metadata
 from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
@@ -53,19 +54,21 @@ _CACHE_SETTINGS = (*_CACHE_MARKERS, "prompt_cache_key", "prompt_cache_retention"
 # Reading a call --------------------------------------------------------------------------------
 
 
-def conversation_from_request(request: ModelRequest[Any], query: str | None = None) -> Conversation:
+def conversation_from_request(
+    request: ModelRequest[Any], config: RunnableConfig, query: str | None = None
+) -> Conversation:
     """Return the conversation of a call, with the tools and the structure that it asks for.
 
-    A response format that LangChain may turn into a tool counts as one. `query` is what is routed,
-    instead of the last message.
+    A response format that LangChain may turn into a tool counts as one. `config` is that of the
+    run: it says whose conversation this is. `query` is what is routed, instead of the last message.
     """
     structured_output = isinstance(request.response_format, ProviderStrategy)
     tools = [*request.tools, *([request.response_format] if request.response_format else [])]
     messages = [*([request.system_message] if request.system_message else []), *request.messages]
     conversation = to_conversation(messages, tools=tools, structured_output=structured_output)
-    config = current_config()
     tags = tuple(config.get("tags") or ())
-    return replace(conversation, query=query, keys=log_keys(config), tags=tags)
+    settings = answer_settings(request)
+    return replace(conversation, query=query, keys=log_keys(config), tags=tags, settings=settings)
 
 
 def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]) -> str:

@@ -87,14 +87,23 @@ def answer_settings(
 
     None if something has none; then no answer to the call is kept.
     """
-    schema = arguments.argument if arguments.structured_output else None
-    if isinstance(schema, type):
-        if not issubclass(schema, BaseModel):
+    schema = None
+    if arguments.structured_output and arguments.argument is not None:
+        schema = plain_schema(arguments.argument)
+        if schema is None:
             return None
-        schema = [schema.__module__, schema.__qualname__, schema.model_json_schema()]
     return {
         "method": arguments.method,
         "bound": dict(arguments.kwargs),
         "schema": schema,
         "call": {key: value for key, value in kwargs.items() if key != "timeout"},
     }
+
+
+def plain_schema(schema: object) -> object | None:
+    """Return a schema as plain values that tell it from all others, None if it has none."""
+    if not isinstance(schema, type):
+        return schema
+    if not issubclass(schema, BaseModel):
+        return None
+    return [schema.__module__, schema.__qualname__, schema.model_json_schema()]

@@ -41,7 +41,13 @@ from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
-from tryage.policies.evidence import AnswerEvidence
+from tryage_langchain._agent_answers import (
+    AGENT_CACHE,
+    AgentAnswer,
+    answer_problems_of_response,
+    evidence_of_response,
+    text_of_response,
+)
 from tryage_langchain._agent_calls import (
     AgentUsageMeter,
     adapt_request,
@@ -53,7 +59,6 @@ from tryage_langchain._agent_calls import (
     traced_model,
     turn_key,
 )
-from tryage_langchain._answers import answer_problems
 from tryage_langchain._call import NO_STREAM_TAG, is_checked
 from tryage_langchain._call_settings import read_call_settings, with_runtime
 from tryage_langchain._clients import (
@@ -62,9 +67,9 @@ from tryage_langchain._clients import (
     candidate_pool,
     with_efforts,
 )
-from tryage_langchain._evidence import evidence_of, log_probability_arguments
+from tryage_langchain._evidence import log_probability_arguments
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
-from tryage_langchain._judges import read_judge, text_of_answer
+from tryage_langchain._judges import read_judge
 from tryage_langchain._messages import input_size
 
 if TYPE_CHECKING:
@@ -231,7 +236,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Let the chosen model answer the call, or the next one, and record which model did."""
-        call, meter = self._plan_call(request, _read_settings(request)), AgentUsageMeter()
+        call, meter = self._plan_call(_read_call(self, request)), AgentUsageMeter()
         emit = partial(_emit, emit_event, call, with_runtime(current_config(), request.runtime))
         hooks = FallbackHooks(
             self._session.clients.get_client,
@@ -242,6 +247,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             text_of_response,
             meter.select,
             evidence_of_response,
+            *AGENT_CACHE,
         )
         try:
             if call.plan is None:
@@ -261,8 +267,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; routing that takes long does not block the event loop."""
-        call_input = _CallInput(self, request, _read_settings(request))
-        call = await self._executor.run(call_input, input_size(request.messages))
+        call = await self._executor.run(_read_call(self, request), input_size(request.messages))
         meter = AgentUsageMeter()
         emit = partial(_emit, aemit_event, call, with_runtime(current_config(), request.runtime))
         hooks = FallbackHooks(
@@ -274,6 +279,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             text_of_response,
             meter.select,
             evidence_of_response,
+            *AGENT_CACHE,
         )
         try:
             if call.plan is None:
@@ -290,7 +296,9 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     def _steps(self, call: _PlannedCall, plan: RoutingPlan, hooks: FallbackHooks) -> FallbackSteps:
         return fallback_steps(self._session, plan, hooks, call.settings.deadline)
 
-    def _settle(self, call: _PlannedCall, hooks: FallbackHooks, answer: _Answer) -> RoutingRecord:
+    def _settle(
+        self, call: _PlannedCall, hooks: FallbackHooks, answer: AgentAnswer
+    ) -> RoutingRecord:
         """Return the record of an answer that was not routed, with its costs."""
         record = {**call.record, COST_KEY: {"expected": None}}
         self._session.costs(hooks).settle(record, answer)
@@ -305,11 +313,12 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     # What is asked -------------------------------------------------------------------------
 
-    def _plan_call(self, request: ModelRequest[Any], settings: CallSettings) -> _PlannedCall:
+    def _plan_call(self, call_input: _CallInput) -> _PlannedCall:
         """Choose a model, unless another middleware sends the same call again."""
+        request = call_input.request
         failed_attempt = self._failed_attempt(request)
         if failed_attempt is None:
-            call = self._decide(request, settings)
+            call = self._decide(call_input)
         else:
             call = replace(failed_attempt.call, original=request, request=request)
             if failed_attempt.model is not request.model:
@@ -319,20 +328,21 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             call = replace(call, request=remove_flags(request))
         return call
 
-    def _decide(self, request: ModelRequest[Any], settings: CallSettings) -> _PlannedCall:
+    def _decide(self, call_input: _CallInput) -> _PlannedCall:
         """Return the decision about a call; if the routing fails, that of the default.
 
         Raises:
             LibraryError: the run names an unknown model.
             NoExpertError: no model meets what is required.
         """
+        _, request, settings, config = call_input
         previous: Any = request.state.get("tryage") or {}
         turn = turn_key(request.messages, previous)
         chat_router = self._session.chat_router
         model = settings.model and find_model(chat_router.router.library, settings.model)
         try:
             plan = chat_router.plan_from_record(
-                conversation_from_request(request, settings.query),
+                conversation_from_request(request, config, settings.query),
                 previous,
                 turn,
                 settings.preferences,
@@ -381,7 +391,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         )
 
     def _record_served(
-        self, call: _PlannedCall, answer: _Answer, record: RoutingRecord
+        self, call: _PlannedCall, answer: AgentAnswer, record: RoutingRecord
     ) -> ExtendedModelResponse[Any]:
         """Write the record, with the model that answered, into the state and the answer."""
         self._failed_attempts.put(id(call.original.state), None)
@@ -421,18 +431,12 @@ class _PlannedCall:
 
 
 class _CallInput(NamedTuple):
-    """What an agent calls its model with, and the settings of its run."""
+    """What an agent calls its model with, the settings of its run, and the config of the run."""
 
     middleware: TryageMiddleware
     request: ModelRequest[Any]
     settings: CallSettings
-
-
-class _Answer(NamedTuple):
-    """A response, and whether the model that was asked has given it, not one that replaced it."""
-
-    response: ModelResponse[Any]
-    is_of_asked_model: bool
+    config: RunnableConfig
 
 
 @dataclass(frozen=True)
@@ -458,9 +462,14 @@ def _check_models(clients: ChatModelPool) -> None:
             )
 
 
-def _read_settings(request: ModelRequest[Any]) -> CallSettings:
-    """Return the settings of the run; they are read in the task of the run."""
-    return read_call_settings(current_config(), getattr(request.runtime, "context", None))
+def _read_call(middleware: TryageMiddleware, request: ModelRequest[Any]) -> _CallInput:
+    """Return what is decided about.
+
+    It is called in the task of the run: calls of other runs may be decided together with it.
+    """
+    config = current_config()
+    settings = read_call_settings(config, getattr(request.runtime, "context", None))
+    return _CallInput(middleware, request, settings, config)
 
 
 def _plan_calls(inputs: Sequence[_CallInput]) -> list[Any]:
@@ -469,9 +478,8 @@ def _plan_calls(inputs: Sequence[_CallInput]) -> list[Any]:
 
 
 def _planned_or_error(call_input: _CallInput) -> _PlannedCall | Exception:
-    middleware, request, settings = call_input
     try:
-        return middleware._plan_call(request, settings)  # noqa: SLF001 - of the class above
+        return call_input.middleware._plan_call(call_input)  # noqa: SLF001 - of the class above
     except Exception as error:  # noqa: BLE001 - it is raised where the call waits
         return error
 
@@ -492,12 +500,12 @@ def _ask(
     meter: AgentUsageMeter,
     client: Any,
     record: RoutingRecord,
-) -> _Answer:
+) -> AgentAnswer:
     """Let a model answer; without a client, the model of the request."""
     callback = meter.start(call_key(record))
     with invalid_structures():
         response = handler(_request_for(call, client, record, callback))
-    return _Answer(response, callback.has_answered)
+    return AgentAnswer(response, callback.has_answered)
 
 
 async def _aask(
@@ -506,12 +514,12 @@ async def _aask(
     meter: AgentUsageMeter,
     client: Any,
     record: RoutingRecord,
-) -> _Answer:
+) -> AgentAnswer:
     """Do what `_ask` does, asynchronously."""
     callback = meter.start(call_key(record))
     with invalid_structures():
         response = await handler(_request_for(call, client, record, callback))
-    return _Answer(response, callback.has_answered)
+    return AgentAnswer(response, callback.has_answered)
 
 
 def _request_for(
@@ -527,23 +535,3 @@ def _request_for(
         return request
     settings = {**log_probability_arguments(client), **request.model_settings}
     return request.override(model_settings=settings)
-
-
-def text_of_response(answer: _Answer) -> str | None:
-    """Return the text of the last message of an answer."""
-    texts = [text_of_answer(m) for m in answer.response.result if isinstance(m, AIMessage)]
-    return texts[-1] if texts else None
-
-
-def evidence_of_response(answer: _Answer) -> AnswerEvidence:
-    """Return what the last message of an answer tells about itself, and its structure."""
-    messages = [m for m in answer.response.result if isinstance(m, AIMessage)]
-    evidence = evidence_of(messages[-1]) if messages else AnswerEvidence()
-    return replace(evidence, parsed=answer.response.structured_response)
-
-
-def answer_problems_of_response(answer: _Answer) -> Collection[RefusedAnswer]:
-    """Return whether an answer is empty or cut off."""
-    messages = [m for m in answer.response.result if isinstance(m, AIMessage)]
-    has_structure = answer.response.structured_response is not None
-    return () if has_structure or not messages else answer_problems(messages[-1])

@@ -162,7 +162,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         query: str | None,
     ) -> Selection:
         """Choose once per turn: the answer of a tool does not change what the user asked for."""
-        query = conversation_from_request(request.override(tools=[]), query).request
+        query = conversation_from_request(request.override(tools=[]), {}, query).request
         toolbox = self._toolbox_cache(tools)
         key = turn_key(request.messages, {}), query, toolbox.tools, k, preferences
         selection = self._selections.get(key)
