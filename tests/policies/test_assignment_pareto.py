@@ -11,7 +11,7 @@ pytest.importorskip("scipy")
 
 from tryage import Router
 from tryage.core.library import Library
-from tryage.errors import InfeasibleError, InputError
+from tryage.errors import InfeasibleError
 from tryage.policies import assign, assignment_front
 from tryage.testing import FunctionPerception
 
@@ -53,8 +53,14 @@ def test_a_budget_finds_its_corner(router):
     front = assignment_front(router, PROMPTS)
     i = front.within(float(front.costs[5] + front.costs[6]) / 2)
     assert i == 5
-    with pytest.raises(InputError, match="the cheapest assignment costs"):
+    with pytest.raises(InfeasibleError, match="the cheapest assignment costs") as caught:
         front.within(0)
+    assert caught.value.least_budget == front.costs[0]
+
+
+def test_a_front_is_shown_by_its_ends(router):
+    front = assignment_front(router, PROMPTS)
+    assert str(front).startswith(f"{len(front)} points, from {front.costs[0]:.6g} USD for a qual")
 
 
 def test_a_front_within_capacities_has_the_corners_of_one_without_if_they_do_not_bind(router):

@@ -346,3 +346,10 @@ def test_no_policy_that_chooses_may_spend_more_than_the_budget(make_router, othe
     router = router.with_policy(other | Budget(usd_per_day=1, hard=True))
     serve(router, 50)
     assert router.policy.policies()[1].status().spent <= 1 + 1e-9
+
+
+def test_what_bills_leave_of_a_reserve_is_never_below_zero(make_router):
+    router = make_router(usd_per_day=100)
+    for _ in range(50):
+        serve(router, 3)
+        assert router.policy.status().reserved >= 0

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from tryage.errors import InputError
+from tryage.policies import periods
 from tryage.policies.periods import ENDLESS, parse_zone, period_at
 
 HOUR = 3_600
@@ -56,3 +57,13 @@ def test_the_share_that_is_over_is_from_0_to_1():
 def test_an_unknown_zone_is_an_error_with_an_example(name):
     with pytest.raises(InputError, match="Europe/Berlin"):
         parse_zone(name)
+
+
+def test_utc_needs_no_database_of_zones(monkeypatch):
+    def is_missing(name):
+        raise LookupError(name)
+
+    monkeypatch.setattr(periods, "ZoneInfo", is_missing)
+    assert parse_zone("UTC") == timezone.utc
+    with pytest.raises(InputError, match="pip install tzdata"):
+        parse_zone("Europe/Berlin")

@@ -10,6 +10,7 @@ from tryage import Expert, Library, Preferences
 from tryage.core.preferences import Requirement
 from tryage.errors import InputError
 from tryage.policies import Rule
+from tryage.policies.rule_conditions import Moment
 
 LIBRARY = Library(
     [
@@ -75,3 +76,43 @@ def test_a_rule_says_what_it_does() -> None:
 def test_malformed_rules_are_errors(arguments, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Rule(**arguments)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"only": []},
+        {"ban": []},
+        {"require": {}},
+        {"require": Preferences()},
+        {"only": "a", "ban": []},
+    ],
+)
+def test_a_rule_without_experts_or_requirements_is_an_error(nothing) -> None:
+    with pytest.raises(InputError, match=r"give it only=|(only|ban) is \[\]; expected names"):
+        Rule(**nothing)
+
+
+def test_a_date_may_be_a_text() -> None:
+    day = datetime.date(2026, 11, 29)
+    requests = [
+        condition(None, Moment(0.0))
+        for condition in (
+            Rule(only="a", since="1970-01-01").conditions()[0],
+            Rule(only="a", since="1970-1-2").conditions()[0],
+        )
+    ]
+    assert requests == [True, False]
+    assert Rule(only="a", until=str(day)).until == "2026-11-29"
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ({"min_tokens": 10, "max_tokens": 5}, "min_tokens is 10 and max_tokens is 5"),
+        ({"since": "2026-12-01", "until": datetime.date(2026, 11, 1)}, "since is 2026-12-01 and"),
+    ],
+)
+def test_a_rule_that_never_applies_is_an_error(ends, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Rule(only="a", **ends)

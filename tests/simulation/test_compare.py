@@ -135,3 +135,8 @@ def test_prompts_for_which_no_expert_is_allowed_are_refused_in_plain_routing_too
 def test_numbers_out_of_range_are_refused(options):
     with pytest.raises(InputError, match="must be a whole number"):
         simulate(**options)
+
+
+def test_a_list_of_policies_has_no_names():
+    with pytest.raises(InputError, match="by the names that they get"):
+        simulate([Policy(), Policy()])

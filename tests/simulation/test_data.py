@@ -31,9 +31,9 @@ def test_a_table_of_strangers_is_refused():
         read_data(TABLE, Library([*"abcdefg"]))
 
 
-@pytest.mark.parametrize("data", [None, 3, [TABLE]])
+@pytest.mark.parametrize("data", [None, 3, [TABLE], "outcomes.parquet"])
 def test_other_data_are_refused(data):
-    with pytest.raises(InputError, match="expected a QTable"):
+    with pytest.raises(InputError, match=r"data is .*; expected a QTable.*QTable\.read\("):
         read_data(data, LIBRARY)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tryage.core.pareto import lower_envelope
 from tryage.core.validation import check_integer, check_number
-from tryage.errors import InputError
+from tryage.errors import InfeasibleError
 from tryage.policies.assignment_limits import (
     allowed_pairs,
     capacity_error,
@@ -59,15 +59,24 @@ class AssignmentFront:
         """Return the number of the best point that costs at most a budget in USD.
 
         Raises:
-            InputError: the cheapest one costs more.
+            InfeasibleError: the cheapest one costs more.
         """
         i = int(np.searchsorted(self.costs, check_number("budget", budget), side="right")) - 1
         if i < 0:
-            raise InputError(
-                f"The budget is {budget:g} USD, and the cheapest assignment costs "
-                f"{self.costs[0]:g} USD."
+            least = float(self.costs[0])
+            raise InfeasibleError(
+                f"The budget is {budget:g} USD, and the cheapest assignment costs {least:g} USD: "
+                "raise the budget to that, or allow cheaper experts.",
+                least_budget=least,
             )
         return i
+
+    def __str__(self) -> str:
+        """Show both ends."""
+        ends = [
+            f"{self.costs[i]:.6g} USD for a quality of {self.qualities[i]:.4f}" for i in (0, -1)
+        ]
+        return f"{len(self):,} points, from {ends[0]} to {ends[1]}"
 
 
 def assignment_front(  # noqa: PLR0913 - as `assign`, and the number of points

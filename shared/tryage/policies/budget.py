@@ -200,7 +200,7 @@ class Budget(Policy):
         spending = self._ledger.read(purse)
         return BudgetStatus(
             spent=spending.spent,
-            reserved=spending.reserved,
+            reserved=max(spending.reserved, 0.0),  # bills leave the error of rounding
             requests=spending.requests,
             limit=self.limit,
             price=self._pace(purse, spending).price().middle,

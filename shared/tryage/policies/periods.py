@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,8 @@ def parse_zone(name: str) -> tzinfo:
     Raises:
         InputError: there is no such zone.
     """
+    if name == "UTC":  # it needs no database
+        return timezone.utc
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, TypeError, AttributeError, LookupError) as error:

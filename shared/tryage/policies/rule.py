@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tryage.core.expert import FIELDS, Expert
 from tryage.core.preferences import Preferences, Requirement
@@ -14,7 +15,6 @@ from tryage.errors import InputError
 from tryage.policies import rule_conditions
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Iterable
 
     from tryage.core.library import Library
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Experts: TypeAlias = str | Sequence[str] | Mapping[str, Any]
 """One expert, several, or what they have: {"license": "mit"}, a field or a key of the metadata."""
+
+_Limit = TypeVar("_Limit", float, datetime.date)
 
 _PREFERENCE_WORDS = tuple(signature(Preferences).parameters)
 
@@ -67,7 +69,7 @@ class Rule:
         max_tokens: The conversation has at most so many.
         time: A time of day, such as "22:00-06:00".
         weekday: A day, or several: "sat".
-        since: The first date.
+        since: The first date, a `datetime.date` or a text such as "2026-12-24".
         until: The last date.
         timezone: Where the times and dates are, such as "Europe/Berlin".
 
@@ -90,13 +92,13 @@ class Rule:
     max_tokens: float | None = None
     time: str | None = None
     weekday: str | Sequence[str] | None = None
-    since: datetime.date | None = None
-    until: datetime.date | None = None
+    since: datetime.date | str | None = None
+    until: datetime.date | str | None = None
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
         """Check all values."""
-        if self.only is None and self.ban is None and self.require is None:
+        if self.only is None and self.ban is None and not self.required():
             raise InputError("A rule says what it does: give it only=, ban= or require=.")
         if self.name is not None:
             check_strings("name", [self.name])
@@ -106,6 +108,8 @@ class Rule:
             _check_experts(side, getattr(self, side))
         self.required()
         self.conditions()
+        _check_ends("min_tokens", self.min_tokens, "max_tokens", self.max_tokens)
+        _check_ends("since", _date("since", self.since), "until", _date("until", self.until))
 
     def conditions(self) -> tuple[Condition, ...]:
         """Return the conditions; the rule applies where all of them hold."""
@@ -186,19 +190,33 @@ def _read_require(require: object) -> Preferences:
     return Preferences(**require)
 
 
+def _date(name: str, value: datetime.date | str | None) -> datetime.date | None:
+    return None if value is None else rule_conditions.read_date(name, value)
+
+
+def _check_ends(first: str, low: _Limit | None, second: str, high: _Limit | None) -> None:
+    """Raise `InputError` where no request is within two limits, both by their names."""
+    if low is not None and high is not None and low > high:
+        raise InputError(
+            f"{first} is {low} and {second} is {high}, so the rule would never apply; expected "
+            f"{second} to be at least {first}."
+        )
+
+
 def _check_experts(side: str, experts: object) -> None:
     """Raise `InputError` unless experts are named, or described by fields and values."""
     if experts is None:
         return
-    if not isinstance(experts, Mapping):
-        check_strings(side, _as_list(experts))
+    names = tuple(experts) if isinstance(experts, Mapping) else _as_list(experts)
+    if names and not isinstance(experts, Mapping):
+        check_strings(side, names)
         return
-    if not experts or not all(isinstance(name, str) for name in experts):
+    if not names or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"{side} is {preview(experts)}; expected names, or fields with their values such as "
             "{license = ['mit']}."
         )
-    for name in experts:
+    for name in names:
         if name in NUMBER_RANGES:
             raise InputError(
                 f"{side} has {name}, a number, which hardly equals another one; expected a limit "
@@ -245,7 +263,7 @@ def _has_values(expert: Expert, wanted: Mapping[str, Any]) -> bool:
 
 def _describe_experts(experts: Experts) -> str:
     if not isinstance(experts, Mapping):
-        return ", ".join(_as_list(experts)) or "none"
+        return ", ".join(_as_list(experts))
     fields_and_values = [
         f"{name} {' or '.join(map(str, _as_list(values)))}" for name, values in experts.items()
     ]

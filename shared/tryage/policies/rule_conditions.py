@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
-from zoneinfo import ZoneInfo
 
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.validation import check_number, check_strings, preview, require_extra
 from tryage.errors import InputError
 from tryage.policies.language import LANGUAGES, detect_language
+from tryage.policies.periods import parse_zone
 
 if TYPE_CHECKING:
     from tryage.core.request import RoutingRequest
@@ -34,7 +33,7 @@ class Moment:
 
     def local(self, timezone: str) -> datetime.datetime:
         """Return the date and the time of day in a time zone."""
-        return datetime.datetime.fromtimestamp(self.seconds, _time_zone(timezone))
+        return datetime.datetime.fromtimestamp(self.seconds, parse_zone(timezone))
 
 
 Condition: TypeAlias = Callable[["RoutingRequest", Moment], bool]
@@ -186,13 +185,13 @@ def weekday_condition(value: object, timezone: str) -> Condition:
 
 def since_condition(value: object, timezone: str) -> Condition:
     """Return whether it is a date or later."""
-    first = _check_date("since", value)
+    first = read_date("since", value)
     return lambda _, moment: moment.local(timezone).date() >= first
 
 
 def until_condition(value: object, timezone: str) -> Condition:
     """Return whether it is a date or earlier."""
-    last = _check_date("until", value)
+    last = read_date("until", value)
     return lambda _, moment: moment.local(timezone).date() <= last
 
 
@@ -203,25 +202,24 @@ def check_timezone(value: object) -> str:
         InputError: there is none of that name.
     """
     (name,) = check_strings("timezone", [value])
-    try:
-        _time_zone(name)
-    except (KeyError, ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
-        raise InputError(
-            f"timezone is {preview(name)}; expected a name such as 'Europe/Berlin' or 'UTC'. Where "
-            "none is known, such as on Windows: pip install tzdata."
-        ) from error
+    parse_zone(name)
     return name
 
 
-@cache
-def _time_zone(name: str) -> datetime.tzinfo:
-    return datetime.timezone.utc if name == "UTC" else ZoneInfo(name)
+def read_date(name: str, value: Any) -> datetime.date:  # noqa: ANN401 - whatever a user gives
+    """Return a date, or one that a text such as "2026-12-24" names.
 
-
-def _check_date(name: str, value: Any) -> datetime.date:  # noqa: ANN401 - whatever a user gives
-    if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
-        raise InputError(f"{name} is {preview(value)}; expected a date such as 2026-12-24.")
-    return value
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value
+    try:
+        return datetime.datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 - as above
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} is {preview(value)}; expected a date such as 2026-12-24."
+        ) from error
 
 
 def _check_words(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - as above

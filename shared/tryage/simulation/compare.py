@@ -124,6 +124,11 @@ def _named(policies: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
     Raises:
         InputError: there is none, or a name or a policy is something else.
     """
+    if isinstance(policies, (list, tuple)):
+        raise InputError(
+            "Several policies are given by the names that they get in the result: "
+            '{"strict": Budget(usd_per_day=5), "loose": Budget(usd_per_day=50)}.'
+        )
     if not isinstance(policies, Mapping):
         return {check_policy(policies).name: policies}
     if not policies:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.validation import preview
 from tryage.errors import InputError
 from tryage.scoring.qtable import QTable
 from tryage.simulation.logged import read_traffic
@@ -65,9 +66,11 @@ def read_data(
         )
         names = [library.names[library.index(name)] for name in stream.experts]
         return SimulationData(stream.select(stream.experts, names), notes=notes)
-    if not isinstance(data, (Traffic, str)):
+    if not isinstance(data, (Traffic, str)) or (isinstance(data, str) and "://" not in data):
+        given = preview(data) if isinstance(data, str) else f"a {type(data).__name__}"
         raise InputError(
-            f"data is a {type(data).__name__}; expected a QTable, a Traffic or the URL of a log."
+            f"data is {given}; expected a QTable, a Traffic or the URL of a log, such as "
+            'QTable.read("outcomes.parquet") or "sqlite:///tryage.db".'
         )
     if requests_per_day is not None or contexts is not None or evidence is not None:
         raise InputError(
