@@ -176,8 +176,9 @@ class RouterSources(ABC):
         """Save the router to a folder: weights as safetensors, the rest as JSON, and a model card.
 
         Of your own constraints only the names are saved, because they are code: pass them again to
-        `from_pretrained`. Tokens, clients and other arguments are not part of a router and are not
-        written to any file. With `push_to_hub`, `repo_id` and `hub` are as for that method.
+        `from_pretrained`. A policy is not saved either: `from_pretrained(folder).with_policy(...)`.
+        Tokens, clients and other arguments are not part of a router and are not written to any
+        file. With `push_to_hub`, `repo_id` and `hub` are as for that method.
 
         Raises:
             InputError: an unknown argument, or one for the Hub without `push_to_hub`.

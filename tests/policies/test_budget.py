@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tryage import Expert, Router
+from tryage import Expert, Preferences, Router
 from tryage.core.request import ConversationContext
 from tryage.errors import BudgetExceededError, InputError, LibraryError, TrafficError
 from tryage.policies import Budget, Guarantee, QualityGap, Threshold
@@ -350,6 +350,14 @@ def test_no_policy_that_chooses_may_spend_more_than_the_budget(make_router, othe
 
 def test_what_bills_leave_of_a_reserve_is_never_below_zero(make_router):
     router = make_router(usd_per_day=100)
-    for _ in range(50):
-        serve(router, 3)
-        assert router.policy.status().reserved >= 0
+    first = router.route("a prompt")
+    second = router.route("a prompt", Preferences(only=["small"]))
+    for one in (first, second):
+        router.settle(one.id, one.expert.name, cost=one.chosen.cost)
+    assert router.policy.status().reserved >= 0
+
+
+def test_a_fallback_that_may_not_answer_is_named_in_the_error(make_router):
+    router = make_router(usd_per_day=0, hard=True, fallback="small")
+    with pytest.raises(BudgetExceededError, match="which the fallback small does not meet"):
+        router.route("a prompt", Preferences(ban=["small"]))

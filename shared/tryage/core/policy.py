@@ -391,8 +391,20 @@ def _zip(
     return zip(decisions, requests, strict=True)
 
 
-def _merged_calls(earlier: CallPlan | None, later: CallPlan | None) -> CallPlan | None:
-    return later if earlier is None else earlier.merged(later)
+def _with_calls(decision: Decision, earlier: CallPlan | None, later: CallPlan | None) -> Decision:
+    """Return the decision with what two policies plan for its calls."""
+    calls = later if earlier is None else earlier.merged(later)
+    return decision if calls is decision.calls else replace(decision, calls=calls)
+
+
+def _check_eligible(policy: Policy, batch: ScoredBatch, i: int, expert: int) -> None:
+    """Raise `InputError` for a choice that the requirements of prompt `i` rule out."""
+    if expert == NO_EXPERT or not batch.eligibility.eligible[i, expert]:
+        what = "no expert" if expert == NO_EXPERT else batch.library.names[expert]
+        raise InputError(
+            f"The policy {policy.name} has chosen {what} for a prompt, which is not eligible: a "
+            "policy chooses among `batch.eligible`."
+        )
 
 
 def _changed(
@@ -402,27 +414,15 @@ def _changed(
     reason = choice.reasons[i]
     if decision.default_used:
         return decision
+    planned = None if choice.calls is None else choice.calls[i]
     if reason is None:
-        planned = None if choice.calls is None else choice.calls[i]
-        return (
-            decision
-            if planned is None
-            else replace(decision, calls=_merged_calls(decision.calls, planned))
-        )
+        return _with_calls(decision, decision.calls, planned)
     library, expert = batch.library, int(choice.experts[i])
-    if expert == NO_EXPERT or not batch.eligibility.eligible[i, expert]:
-        what = "no expert" if expert == NO_EXPERT else library.names[expert]
-        raise InputError(
-            f"The policy {policy.name} has chosen {what} for a prompt, which is not eligible: a "
-            "policy chooses among `batch.eligible`."
-        )
+    _check_eligible(policy, batch, i, expert)
     before, after = decision.expert.name, library.names[expert]
     calls = decision.calls if before == after else None  # they begin with the expert of before
-    decision = replace(
-        decision,
-        changes=(*decision.changes, PolicyChange(policy.name, reason, before, after)),
-        calls=calls if choice.calls is None else _merged_calls(calls, choice.calls[i]),
-    )
+    change = PolicyChange(policy.name, reason, before, after)
+    decision = _with_calls(replace(decision, changes=(*decision.changes, change)), calls, planned)
     propensities = None if choice.propensities is None else choice.propensities[i]
     if propensities is not None:
         decision = _with_draw(decision, after, propensities)

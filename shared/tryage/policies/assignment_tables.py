@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.policy import Policy
 from tryage.core.request import check_prompts
 from tryage.errors import InputError
+from tryage.policies.batch_reader import BatchReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray
-    from tryage.core.policy import PolicyBatch
     from tryage.core.request import PreferencesLike
     from tryage.router import Router
 
@@ -36,17 +35,6 @@ class PredictedTables:
     costs: FloatArray
     allowed: BoolArray
     has_costs: bool
-
-
-class _Reader(Policy):
-    """Keeps the tables of the batches that it sees, and changes nothing."""
-
-    def __init__(self) -> None:
-        self.batches: list[PolicyBatch] = []
-
-    def choose(self, batch: PolicyBatch) -> None:
-        """Keep the batch."""
-        self.batches.append(batch)
 
 
 def predict_tables(
@@ -89,7 +77,7 @@ def _fill(
 
     The prompts of a batch are found by the ids of their decisions.
     """
-    reader, (losses, costs, allowed) = _Reader(), tables
+    reader, (losses, costs, allowed) = BatchReader(), tables
     policy = reader if router.policy is None else router.policy | reader
     decisions = router.with_policy(policy).decide_batch(prompts, preferences)
     row_of = {decision.id: row for row, decision in enumerate(decisions)}

@@ -360,15 +360,17 @@ class Budget(Policy):
             BudgetExceededError: there is none, or it does not meet the requirements.
         """
         words = self._words(purse, pace.spending)
+        advice = "name an expert that answers then: Budget(fallback=...)"
         if self.fallback is not None:
             expert = batch.library.index(self.fallback)
             if batch.eligible[i, expert]:
                 return expert, f"{words}: the rest pays no other expert"
+            advice = f"loosen the requirements, which the fallback {self.fallback} does not meet"
         resets = _date(purse.end)
         raise BudgetExceededError(
             f"The budget is spent: {words}, with requests in flight, and the rest pays no expert "
             f"for this request. It resets at {resets:%Y-%m-%d %H:%M} UTC. Raise "
-            f"usd_per_{self._period}, or name an expert that answers then: Budget(fallback=...).",
+            f"usd_per_{self._period}, or {advice}.",
             budget=self._budget_id,
             spent=pace.spending.spent,
             limit=self.limit,

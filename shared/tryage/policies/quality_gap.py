@@ -15,6 +15,7 @@ from tryage.core.choice import NO_EXPERT, first_by_keys
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.validation import check_number, check_strings, did_you_mean, preview
 from tryage.errors import InputError
+from tryage.policies.batch_reader import BatchReader
 from tryage.policies.inputs import check_router, check_table, expected_names
 
 if TYPE_CHECKING:
@@ -189,10 +190,10 @@ class QualityGap(Policy):
                 f"The router knows none of the table's experts, {', '.join(table.experts[:10])}; "
                 "expected the names of its own."
             )
-        measured_router, observer = router.with_policy(None).subset(known), _Observer()
+        measured_router, reader = router.with_policy(None).subset(known), BatchReader()
         self.bind(measured_router.library, None)
-        measured_router.with_policy(observer).decide_batch(table.prompts)
-        parts = [self._measured_choices(batch, table, values) for batch in observer.batches]
+        measured_router.with_policy(reader).decide_batch(table.prompts)
+        parts = [self._measured_choices(batch, table, values) for batch in reader.batches]
         losses, costs, is_small = np.concatenate(parts, axis=2)  # (1 + n_gaps, n_prompts) each
         is_known = ~np.isnan(losses).any(axis=0)
         n_prompts = int(is_known.sum())
@@ -287,17 +288,6 @@ def within_gap(
     spread = np.nan_to_num(np.hypot(std, std[rows, best[:, None]]))
     upper = excess + NormalDist().inv_cdf(probability) * spread
     return np.asarray((upper <= gaps) | (excess <= 0))
-
-
-class _Observer(Policy):
-    """Keeps the batches that a policy sees, and changes nothing."""
-
-    def __init__(self) -> None:
-        self.batches: list[PolicyBatch] = []
-
-    def choose(self, batch: PolicyBatch) -> None:
-        """Keep a batch."""
-        self.batches.append(batch)
 
 
 def _check_points(gaps: object) -> list[float]:

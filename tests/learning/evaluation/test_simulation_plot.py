@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tryage.errors import InputError
@@ -53,3 +55,12 @@ def test_an_expert_far_below_everything_else_is_left_out():
 def test_without_costs_there_is_nothing_to_draw():
     with pytest.raises(InputError, match="No cost is known"):
         plot_simulation(make_simulation(cost=None))
+
+
+def test_a_long_name_has_several_lines_in_the_legend():
+    name = "threshold strong=claude-opus-4-8 weak=gpt-5.4-nano share=0.3"
+    simulation = replace(make_simulation(), policies=(summary(name, 0.7, 0.002),))
+    (axes,) = plot_simulation(simulation).axes
+    label = axes.get_legend().get_texts()[0].get_text()
+    assert label.replace("\n", " ") == name
+    assert max(map(len, label.splitlines())) <= 28

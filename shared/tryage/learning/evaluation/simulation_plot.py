@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,8 @@ _MAX_NAMED_EXPERTS = 7  # more names would lie upon each other
 _CURVE_POINTS = 300
 
 _BELOW = 0.15  # of the height: how far below everything else a single expert may lie to be drawn
+
+_LABEL_WIDTH = 28  # letters of a line of the legend, so that long names leave room for the picture
 
 _FONT_SIZE = 11  # readable at half the size
 
@@ -86,12 +89,13 @@ def _draw_run(axes: Axes, one: RunSummary, color: str, marker: str) -> None:
     """Draw a way to answer with the interval of its score."""
     if one.cost is None or one.score is None:
         return
+    name = fill(one.name, _LABEL_WIDTH, break_on_hyphens=False)
     errors = [[one.score.value - one.score.low], [one.score.high - one.score.value]]
     refused = one.outcomes.get("refused", 0.0)
     axes.errorbar(
         1000 * one.cost.value, one.score.value, yerr=errors, color=color, marker=marker,
         markersize=9, capsize=3, linewidth=1.3, markeredgecolor="white", zorder=5,
-        linestyle="none", label=one.name + (f"\n({refused:.0%} refused)" if refused else ""),
+        linestyle="none", label=name + (f"\n({refused:.0%} refused)" if refused else ""),
     )  # fmt: skip
 
 
