@@ -102,6 +102,10 @@ def test_the_latencies_of_the_last_day_are_read_from_the_log(tmp_path) -> None:
         decision = first.route(f"prompt {i}")
         outcome = Outcome(decision_id=decision.id, time=0.0, served_by="large", latency=1.0 + i)
         first.log.record_outcome(outcome)
+        cached = first.route(f"prompt {i}")  # an answer of a cache has no tokens
+        first.log.record_outcome(
+            Outcome(cached.id, 0.0, served_by="large", latency=0.0, output_tokens=0)
+        )
     hedge = make_router(Hedge(quantile=0.5), traffic=url).policy
     assert hedge.delay("large") == pytest.approx(15.5)
 

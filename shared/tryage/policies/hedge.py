@@ -86,7 +86,9 @@ class Hedge(Policy):
             self._read_log = traffic
             since = self._clock() - _LOG_SECONDS
             for _, outcome, _ in islice(traffic.decisions(since=since), _LOG_ANSWERS):
-                if outcome is not None and outcome.served_by and outcome.latency is not None:
+                if outcome is None or outcome.served_by is None or outcome.latency is None:
+                    continue
+                if outcome.output_tokens != 0:  # a cached answer has none, and took no time
                     self.note_latency(outcome.served_by, outcome.latency)
         return self
 
