@@ -8,7 +8,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel
 
 from tryage.chat.streams import PeekedStream
@@ -27,14 +27,24 @@ class CacheHooks(NamedTuple):
 
 
 def to_cache(answer: Any) -> Any:
-    """Return a copy of an answer, or of the chunks of a stream as one message; None if neither."""
+    """Return a copy of an answer; what has several parts is one message, None if that fails."""
     if isinstance(answer, ChatResult):
-        return None
+        return _message_of_result(answer)
     if isinstance(answer, list):
         if not all(isinstance(chunk, AIMessageChunk) for chunk in answer):
             return None
         answer = message_chunk_to_message(reduce(add, answer))
     return deepcopy(answer)
+
+
+def _message_of_result(result: ChatResult) -> AIMessage | None:
+    """Return the one message of a result, with what `invoke` would say of it."""
+    generation, *others = result.generations
+    if others or not isinstance(generation.message, AIMessage):
+        return None
+    message = deepcopy(generation.message)
+    metadata = {**(generation.generation_info or {}), **message.response_metadata}
+    return message.model_copy(update={"response_metadata": metadata})
 
 
 def from_cache(kept: Any) -> Any:
@@ -50,6 +60,11 @@ def _free_message(message: AIMessage) -> AIMessage:
     usage = message.usage_metadata
     free = None if usage is None else {**usage, "total_cost": 0}
     return message.model_copy(update={"id": None, "usage_metadata": free})
+
+
+def result_from_cache(kept: Any) -> ChatResult:
+    """Return a kept answer as the result of `generate`."""
+    return ChatResult(generations=[ChatGeneration(message=from_cache(kept))])
 
 
 def stream_from_cache(kept: Any) -> PeekedStream:
@@ -76,6 +91,7 @@ async def _no_chunks() -> AsyncIterator[Any]:
 
 
 WHOLE = CacheHooks(to_cache, from_cache)
+RESULT = CacheHooks(to_cache, result_from_cache)
 STREAM = CacheHooks(to_cache, stream_from_cache)
 ASYNC_STREAM = CacheHooks(to_cache, astream_from_cache)
 

@@ -90,18 +90,30 @@ class RoutedChatModel(BaseChatModel):
     def _session(self) -> ChatSession:
         """The router of conversations and the models that answer."""
 
-    def _plan_call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> PlannedCall:
+    def _plan_call(
+        self,
+        input: Any,
+        config: RunnableConfig,
+        kwargs: dict[str, Any],
+        *,
+        uses_cache: bool = True,
+    ) -> PlannedCall:
         """Read a call and choose for it: all that happens before a model is asked."""
-        (planned_call,) = plan_calls([CallInput(self, input, config, kwargs)])
+        (planned_call,) = plan_calls([CallInput(self, input, config, kwargs, uses_cache)])
         if isinstance(planned_call, Exception):
             raise planned_call
         return planned_call
 
     async def _aplan_call(
-        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+        self,
+        input: Any,
+        config: RunnableConfig,
+        kwargs: dict[str, Any],
+        *,
+        uses_cache: bool = True,
     ) -> PlannedCall:
         """Do what `_plan_call` does, together with other calls, in a thread if it takes long."""
-        call_input = CallInput(self, input, config, kwargs)
+        call_input = CallInput(self, input, config, kwargs, uses_cache)
         return await self._executor.run(call_input, input_size(input))
 
     def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -141,12 +153,13 @@ def without_run(config: RunnableConfig) -> RunnableConfig:
 
 
 class CallInput(NamedTuple):
-    """What a chat model is called with."""
+    """What a chat model is called with; `uses_cache` is false where no cached answer can stand."""
 
     model: RoutedChatModel
     input: Any
     config: RunnableConfig
     kwargs: dict[str, Any]
+    uses_cache: bool = True
 
 
 def plan_calls(inputs: Sequence[CallInput]) -> list[PlannedCall | Exception]:
@@ -328,7 +341,7 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         query=query_of(call_input.input) if settings.query is None else settings.query,
         keys=log_keys(config),
         tags=tuple(config.get("tags") or ()),
-        settings=answer_settings(arguments, child_kwargs),
+        settings=answer_settings(arguments, child_kwargs) if call_input.uses_cache else None,
     )
     return BoundCall(
         conversation,

@@ -16,6 +16,7 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langchain_core.runnables.config import ensure_config
 
 from tryage.chat.usage import read_usage
+from tryage_langchain._cached_answers import RESULT
 from tryage_langchain._call import RoutedChatModel, unwrap_model
 from tryage_langchain._fallback import (
     RECORD_KEY,
@@ -66,7 +67,9 @@ class ChatGenerateMixin(RoutedChatModel):
             )
             return result
 
-        answer = run_with_fallback(planned_call, call, get_client, meter=UsageMeter())
+        answer = run_with_fallback(
+            planned_call, call, get_client, meter=UsageMeter(), cached=RESULT
+        )
         return _annotate_all(*answer)
 
     async def _agenerate(
@@ -89,7 +92,9 @@ class ChatGenerateMixin(RoutedChatModel):
             )
             return result
 
-        answer = await arun_with_fallback(planned_call, call, get_client, meter=UsageMeter())
+        answer = await arun_with_fallback(
+            planned_call, call, get_client, meter=UsageMeter(), cached=RESULT
+        )
         return _annotate_all(*answer)
 
     def stream_events(
@@ -105,8 +110,8 @@ class ChatGenerateMixin(RoutedChatModel):
         if version != "v3":
             base_method: Any = super().stream_events
             return base_method(input, config, version=version, stop=stop, **kwargs)
-        config = self._run_config(config)
-        return relay_events(self._plan_call(input, config, self._child_kwargs(stop, kwargs)))
+        config, child_kwargs = self._run_config(config), self._child_kwargs(stop, kwargs)
+        return relay_events(self._plan_call(input, config, child_kwargs, uses_cache=False))
 
     def astream_events(
         self,
@@ -127,7 +132,8 @@ class ChatGenerateMixin(RoutedChatModel):
         self, input: Any, config: RunnableConfig | None, child_kwargs: dict[str, Any]
     ) -> AsyncChatModelStream:
         config = self._run_config(config)
-        return arelay_events(await self._aplan_call(input, config, child_kwargs))
+        planned_call = await self._aplan_call(input, config, child_kwargs, uses_cache=False)
+        return arelay_events(planned_call)
 
 
 def _annotate_all(result: ChatResult, record: RoutingRecord) -> ChatResult:

@@ -51,7 +51,15 @@ async def astream(chat, text, **kwargs):
     return sum(chunks[1:], chunks[0])
 
 
-WAYS = [invoke, ainvoke, batch, stream, astream]
+async def generate(chat, text, **kwargs):
+    return chat.generate([[HumanMessage(text)]], **kwargs).generations[0][0].message
+
+
+async def agenerate(chat, text, **kwargs):
+    return (await chat.agenerate([[HumanMessage(text)]], **kwargs)).generations[0][0].message
+
+
+WAYS = [invoke, ainvoke, batch, stream, astream, generate, agenerate]
 
 
 @pytest.mark.parametrize("second", WAYS)
@@ -90,6 +98,14 @@ def test_another_request_is_asked(router, cache, other):
     except NotImplementedError:
         pytest.skip("the scripted model binds no tools")
     assert cache.hits == 0
+
+
+def test_events_of_version_3_neither_use_nor_keep_answers(chat, cache, small):
+    chat.invoke("small one")
+    for _ in range(2):
+        assert str(chat.stream_events("small one", version="v3").output.text)
+    assert len(small.calls) == 3
+    assert (len(cache), cache.hits) == (1, 0)
 
 
 def test_answers_stay_with_their_user(router, small, big):
