@@ -10,6 +10,7 @@ from tryage.core.client_errors import retry_after, status_of
 from tryage.core.redaction import describe_error, redact
 from tryage.errors import (
     AttemptTimeoutError,
+    BudgetExceededError,
     DeadlineExceededError,
     InputError,
     LibraryError,
@@ -25,11 +26,15 @@ _BAD_GATEWAY = 502
 # The first class that fits decides.
 _STATUSES: tuple[tuple[type[TryageError], int], ...] = (
     (LibraryError, 404),
+    (BudgetExceededError, 429),
     (NoExpertError, 422),
     (InputError, 400),
     (DeadlineExceededError, 504),
     (AttemptTimeoutError, 504),
 )
+
+# What OpenAI's clients call these errors.
+_CODES = {LibraryError: "model_not_found", BudgetExceededError: "insufficient_quota"}
 
 # What a provider says of the request, the caller may know. A refused key is the operator's.
 _PASSED_ON_STATUSES = frozenset({400, 413, 422, 429})
@@ -73,7 +78,7 @@ def exception_response(error: BaseException) -> JSONResponse:
         return error_response(status, f"The server failed with {type(error).__name__}.")
     seconds = retry_after(error)
     headers = {} if seconds is None else {"Retry-After": f"{seconds:.0f}"}
-    code = "model_not_found" if isinstance(error, LibraryError) else None
+    code = next((word for kind, word in _CODES.items() if isinstance(error, kind)), None)
     is_own = isinstance(error, TryageError)  # whose class says nothing to a caller
     message = redact(str(error)) if is_own else describe_error(error)
     return error_response(status, message, code, headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from copy import deepcopy
@@ -223,6 +224,9 @@ async def test_a_check_that_fails_keeps_nothing(ask, make_session, caplog):
     assert "its check failed with RuntimeError" in record["reason"]
     assert "RuntimeError" in caplog.text
     assert "a secret" not in caplog.text
+    with caplog.at_level(logging.DEBUG, "tryage.chat.cascade"):
+        await ask(make_session(cascade(verify=broken)), answers)
+    assert "a secret" in caplog.text  # where the author of the check looks for its mistake
 
 
 async def test_a_check_that_returns_no_verdict_is_refused(ask, make_session):

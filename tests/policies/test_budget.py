@@ -204,6 +204,7 @@ def test_a_spent_hard_purse_says_when_it_resets(make_router):
     assert (error.key, error.limit, error.budget) == ("ann", 0.05, "day by user")
     assert error.resets == datetime(2026, 11, 30, tzinfo=timezone.utc)
     assert error.spent == pytest.approx(0.05, abs=0.01)
+    assert "in flight" not in str(error)
 
 
 def test_a_hard_purse_never_pays_more_than_it_has(make_router):

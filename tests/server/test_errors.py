@@ -4,6 +4,7 @@ import pytest
 
 from tryage.errors import (
     AllFailedError,
+    BudgetExceededError,
     DeadlineExceededError,
     InputError,
     LibraryError,
@@ -24,6 +25,7 @@ class ProviderError(Exception):
         (LibraryError("unknown"), 404),
         (InputError("malformed"), 400),
         (NoExpertError("none"), 422),
+        (BudgetExceededError("spent"), 429),
         (DeadlineExceededError("late"), 504),
         (AllFailedError("all"), 502),
         (ProviderError("slow down", 429), 429),
@@ -35,6 +37,11 @@ class ProviderError(Exception):
 )
 def test_an_error_has_the_status_of_what_it_is(error, status):
     assert error_status(error) == exception_response(error).status_code == status
+
+
+def test_a_spent_budget_has_the_code_of_openai():
+    response = exception_response(BudgetExceededError("spent"))
+    assert b'"code":"insufficient_quota"' in response.body
 
 
 def test_an_error_shows_no_credential():

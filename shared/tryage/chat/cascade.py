@@ -177,11 +177,11 @@ class Cascade:
         return replace(self.hooks.read_evidence(answer), question=question)
 
     def _warn(self, what: str, error: BaseException) -> None:
-        """Log an error without its message, which may quote the prompt."""
-        _log.warning(
-            "Decision %s: %s (%s).", self.plan.id, what, type(error).__name__,
-            extra={"decision_id": self.plan.id},
-        )  # fmt: skip
+        """Log an error; only the level DEBUG has its message, which may quote the prompt."""
+        decision = {"decision_id": self.plan.id}
+        name = type(error).__name__
+        _log.warning("Decision %s: %s (%s).", self.plan.id, what, name, extra=decision)
+        _log.debug("The %s of decision %s", name, self.plan.id, exc_info=error, extra=decision)
 
 
 def _keep(_: AnswerEvidence) -> Verdict:

@@ -367,10 +367,10 @@ class Budget(Policy):
                 return expert, f"{words}: the rest pays no other expert"
             advice = f"loosen the requirements, which the fallback {self.fallback} does not meet"
         resets = _date(purse.end)
+        in_flight = ", with requests in flight" if pace.spending.reserved > 0 else ""
         raise BudgetExceededError(
-            f"The budget is spent: {words}, with requests in flight, and the rest pays no expert "
-            f"for this request. It resets at {resets:%Y-%m-%d %H:%M} UTC. Raise "
-            f"usd_per_{self._period}, or {advice}.",
+            f"The budget does not pay any expert for this request: {words}{in_flight}. It resets "
+            f"at {resets:%Y-%m-%d %H:%M} UTC. Raise usd_per_{self._period}, or {advice}.",
             budget=self._budget_id,
             spent=pace.spending.spent,
             limit=self.limit,
