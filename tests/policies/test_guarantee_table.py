@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,16 @@ def test_predictions_and_scores_belong_to_the_same_prompts(monkeypatch) -> None:
     np.testing.assert_allclose(found.scores, [[0.0, 1.0], [0.5, 0.0], [1.0, np.nan]])
     assert (found.costs[:, 0] > found.costs[:, 1]).all()
     assert found.eligible.all()
+
+
+def test_rows_with_the_same_text_are_one_prompt_with_its_mean_scores() -> None:
+    # Ten copies of each row would prove ten times as much as was measured.
+    table = make_table([[0.0, 0.5], [1.0, np.nan], [np.nan, 0.0]])
+    table = dataclasses.replace(table, prompts=("1", "0", "1"))
+    table = QTable.concat([table, make_table([[np.nan, 1.0]])])
+    found = predict_measured(make_router(), table, "large")
+    np.testing.assert_allclose(found.scores, [[0.75, 1.0], [0.0, np.nan]])
+    np.testing.assert_allclose(found.losses[:, 1], [0.1, 0.0], atol=1e-6)
 
 
 def test_agreement_is_with_the_reference_itself() -> None:

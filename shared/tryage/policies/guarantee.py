@@ -122,9 +122,10 @@ class Guarantee(Policy):
         Args:
             router: What decides. It must not have learned from the prompts of the table.
             table: Measured losses (1 - score) of prompts that are like those to come. Prompts count
-                on which the reference was measured. An expert is used if it was measured on nearly
-                all of them; an answer that is missing counts as wrong. For "agreement" the loss is
-                the disagreement with the reference's answer: 0 if it is the same, else 1.
+                on which the reference was measured; rows with the same text are one prompt, with
+                their mean score. An expert is used if it was measured on nearly all of them; an
+                answer that is missing counts as wrong. For "agreement" the loss is the disagreement
+                with the reference's answer: 0 if it is the same, else 1.
             reference: The expert that would answer everything.
             settings: `at_least`, `confidence`, `metric` and the others of the class.
 

@@ -29,7 +29,7 @@ _ROW = "row"  # the key of a request that says which row of the table it is
 
 @dataclass(frozen=True, eq=False)
 class MeasuredPredictions:
-    """Prompts on which the first expert, the reference, was measured and may answer.
+    """Prompts on which the first expert, the reference, was measured and may answer, each once.
 
     All tables are `(n_prompts, n_experts)`, the experts are `names`: predicted `losses`, expected
     `costs` in USD, which experts are `eligible`, and measured `scores`, NaN where unmeasured.
@@ -57,7 +57,7 @@ def predict_measured(
     check_router(router)
     check_table(table)
     names, scores = _measured_scores(router, table, reference, metric)
-    rows = np.flatnonzero(~np.isnan(scores[:, 0]))
+    rows, scores = _means_by_prompt(scores, table.groups)
     columns = [router.library.index(name) for name in names]
     observer = _observe(router, [table.prompts[row] for row in rows], columns)
     if rows.size and not observer.has_price:
@@ -68,7 +68,7 @@ def predict_measured(
     losses, costs, eligible = observer.tables(len(rows))
     answers = eligible[:, 0] == 1
     return MeasuredPredictions(
-        tuple(names), losses[answers], costs[answers], eligible[answers] == 1, scores[rows][answers]
+        tuple(names), losses[answers], costs[answers], eligible[answers] == 1, scores[answers]
     )
 
 
@@ -89,6 +89,20 @@ def _measured_scores(
     if metric == "agreement":
         losses[:, 0] = 0.0
     return names, 1 - losses
+
+
+def _means_by_prompt(scores: Float64Array, groups: IndexArray) -> tuple[IndexArray, Float64Array]:
+    """Return a row of each prompt with an answer of the reference, and its mean scores.
+
+    Rows with the same text, which share a number in `groups`, are one prompt that was answered
+    several times: as several they would prove more than they do.
+    """
+    rows = np.flatnonzero(~np.isnan(scores[:, 0]))
+    _, first, place = np.unique(groups[rows], return_index=True, return_inverse=True)
+    sums, counts = np.zeros((2, len(first), scores.shape[1]))
+    np.add.at(sums, place, np.nan_to_num(scores[rows]))
+    np.add.at(counts, place, ~np.isnan(scores[rows]))
+    return rows[first], np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _observe(router: Router, prompts: Sequence[str], columns: Sequence[int]) -> _Observer:
