@@ -13,6 +13,7 @@ from tryage_langchain._answers import answer_problems
 from tryage_langchain._cached_answers import CacheHooks, from_cache, plain_schema
 from tryage_langchain._evidence import evidence_of
 from tryage_langchain._judges import text_of_answer
+from tryage_langchain._messages import message_facts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,11 +54,15 @@ def answer_problems_of_response(answer: AgentAnswer) -> Collection[RefusedAnswer
 
 
 def answer_settings(request: ModelRequest[Any]) -> dict[str, object] | None:
-    """Return plain values for all that shapes an answer beside messages and tools.
+    """Return plain values for all that shapes an answer beside the words of messages and tools.
 
     None if something has none; then no answer to the call is kept.
     """
-    settings = {"tool_choice": request.tool_choice, "settings": dict(request.model_settings)}
+    settings: dict[str, object] = {
+        "tool_choice": request.tool_choice,
+        "settings": dict(request.model_settings),
+        "messages": message_facts(request.messages),
+    }
     if request.response_format is None:
         return settings
     schema = plain_schema(getattr(request.response_format, "schema", None))

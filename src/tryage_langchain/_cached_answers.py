@@ -12,9 +12,12 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel
 
 from tryage.chat.streams import PeekedStream
+from tryage_langchain._messages import message_facts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
 
     from tryage_langchain._arguments import BoundArguments
 
@@ -97,9 +100,9 @@ ASYNC_STREAM = CacheHooks(to_cache, astream_from_cache)
 
 
 def answer_settings(
-    arguments: BoundArguments, kwargs: Mapping[str, Any]
+    arguments: BoundArguments, kwargs: Mapping[str, Any], messages: Sequence[BaseMessage] = ()
 ) -> dict[str, object] | None:
-    """Return plain values for all that shapes an answer beside messages and tools.
+    """Return plain values for all that shapes an answer beside the words of messages and tools.
 
     None if something has none; then no answer to the call is kept.
     """
@@ -112,6 +115,7 @@ def answer_settings(
         "method": arguments.method,
         "bound": dict(arguments.kwargs),
         "schema": schema,
+        "messages": message_facts(messages),
         "call": {key: value for key, value in kwargs.items() if key != "timeout"},
     }
 

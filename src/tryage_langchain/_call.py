@@ -341,7 +341,9 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
         query=query_of(call_input.input) if settings.query is None else settings.query,
         keys=log_keys(config),
         tags=tuple(config.get("tags") or ()),
-        settings=answer_settings(arguments, child_kwargs) if call_input.uses_cache else None,
+        settings=answer_settings(arguments, child_kwargs, messages)
+        if call_input.uses_cache
+        else None,
     )
     return BoundCall(
         conversation,

@@ -86,6 +86,14 @@ def to_turns(messages: Sequence[BaseMessage]) -> list[Turn]:
     return [_to_turn(message) for message in messages]
 
 
+def message_facts(messages: Sequence[BaseMessage]) -> list[object]:
+    """Return as plain values what a model gets of messages beside what their turns hold."""
+    return [
+        [one.type, one.name, getattr(one, "tool_call_id", None), one.additional_kwargs]
+        for one in messages
+    ]
+
+
 def tool_schemas_text(tools: Sequence[Any]) -> str:
     """Return the schemas of tools as text."""
     return "\n".join(map(_tool_schema, tools))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.llms import ChatResponse, CompletionResponse
+from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse
 from pydantic import BaseModel
 
 from tryage.chat.streams import PeekedStream
 from tryage_llamaindex._answers import answer_problems
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 
 def to_cache(answer: Any) -> Any:
@@ -60,9 +60,13 @@ async def _no_chunks() -> AsyncIterator[Any]:
 
 
 def answer_settings(
-    method: str, kwargs: Mapping[str, Any], output_cls: type | None = None
+    method: str,
+    kwargs: Mapping[str, Any],
+    output_cls: type | None = None,
+    *,
+    messages: Iterable[ChatMessage] = (),
 ) -> dict[str, object] | None:
-    """Return plain values for all that shapes an answer beside messages and tools.
+    """Return plain values for all that shapes an answer beside the words of messages and tools.
 
     None if something has none; then no answer to the call is kept. Streams and async methods share
     their answers with the others.
@@ -73,4 +77,11 @@ def answer_settings(
             return None
         schema = [output_cls.__module__, output_cls.__qualname__, output_cls.model_json_schema()]
     name = method.replace("stream_", "").removeprefix("a")
-    return {"method": name, "schema": schema, "call": dict(kwargs)}
+    facts = [_facts(message) for message in messages]
+    return {"method": name, "schema": schema, "call": dict(kwargs), "messages": facts}
+
+
+def _facts(message: ChatMessage) -> list[str]:
+    """Return what a model gets of a message beside its content, such as the name of a user."""
+    known = message.additional_kwargs
+    return [message.role.value, *(f"{key}={known[key]!r}" for key in sorted(known))]

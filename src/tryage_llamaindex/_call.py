@@ -143,7 +143,9 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
         conversation,
         settings,
         invoke,
-        answer_settings(method, {**child_kwargs, "template": context.from_template}),
+        answer_settings(
+            method, {**child_kwargs, "template": context.from_template}, messages=messages
+        ),
         step=context.step,
         output_parser=context.output_parser,
     )
@@ -226,7 +228,7 @@ def _tool_chat_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
-    shape = answer_settings(method, child_kwargs)
+    shape = answer_settings(method, child_kwargs, messages=messages)
     return _new_call(method, conversation, settings, invoke, shape)
 
 
@@ -290,7 +292,7 @@ def structured_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
-    shape = answer_settings(method, child_kwargs, arguments.output_cls)
+    shape = answer_settings(method, child_kwargs, arguments.output_cls, messages=messages)
     return _new_call(
         method, conversation, settings, invoke, shape, step=messages.step, child_emits_events=True
     )

@@ -25,6 +25,7 @@ from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resum
 from tryage.chat.usage import TokenUsage
 from tryage.core.policy_change import CallPlan, CallStep, Verdict
 from tryage.errors import InputError, InvalidAnswerError
+from tryage.policies import Hedge
 from tryage.policies.evidence import AnswerEvidence
 from tryage.testing import FixedPolicy
 
@@ -227,6 +228,19 @@ async def test_a_check_that_fails_keeps_nothing(ask, make_session, caplog):
     with caplog.at_level(logging.DEBUG, "tryage.chat.cascade"):
         await ask(make_session(cascade(verify=broken)), answers)
     assert "a secret" in caplog.text  # where the author of the check looks for its mistake
+
+
+async def test_only_the_first_step_is_hedged(ask, make_session):
+    policy = cascade(verify=refuse) | Hedge(seconds=0.001, max_share=1.0)
+
+    def late(_):
+        time.sleep(0.05)
+        return "long"
+
+    answer, record, _ = await ask(make_session(policy), {"small": "short", "big": late})
+    assert answer == "long"
+    assert "hedge" not in record  # "big" is the second-best of "small": it would be asked twice
+    assert "unused" not in record["cost"]
 
 
 async def test_a_check_that_returns_no_verdict_is_refused(ask, make_session):

@@ -84,6 +84,7 @@ async def test_an_answer_is_returned_again_without_a_call_or_cost(
     [
         lambda chat: chat.invoke("small question?"),
         lambda chat: chat.invoke([SystemMessage("Be rude."), HumanMessage("small question")]),
+        lambda chat: chat.invoke([HumanMessage("small question", name="ann")]),
         lambda chat: chat.invoke("small question", temperature=0.9),
         lambda chat: chat.invoke("small question", stop=["x"]),
         lambda chat: chat.bind_tools([{"name": "add", "parameters": {}}]).invoke("small question"),

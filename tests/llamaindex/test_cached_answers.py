@@ -54,6 +54,7 @@ def test_a_stream_is_kept_when_it_was_read_to_its_end(llm, cache):
 def test_another_request_is_asked(llm, cache):
     llm.chat([ChatMessage("small question")])
     llm.chat([ChatMessage("small question?")])
+    llm.chat([ChatMessage("small question", additional_kwargs={"name": "ann"})])
     llm.chat([ChatMessage("Be rude.", role="system"), ChatMessage("small question")])
     llm.chat([ChatMessage("small question")], temperature=0.9)
     llm.complete("small question")

@@ -242,7 +242,9 @@ class _FallbackCall:
         self.costs.write_steps(record)
         yield Call(partial(self.hooks.emit_event, record))
         self.outcome.begin()
-        hedge = self.session.hedged_call(self.plan, self.attempts, self.hooks)
+        hedge = None
+        if self.cascade.earlier is None:  # the plan of the hedge is about the first step
+            hedge = self.session.hedged_call(self.plan, self.attempts, self.hooks)
         try:
             answer, samples = yield from self.cascade.ask(client, record, hedge)
             if hedge is not None:
