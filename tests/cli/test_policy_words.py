@@ -50,10 +50,16 @@ def test_a_cascade_learns_how_much_simulated_evidence_tells():
         ("threshold strong=a", "Its settings are strong, weak, share"),
         ("hedge speed=3", "unexpected keyword argument 'speed'"),
         ("guarantee reference=large", "which a log has not"),
-        ("cascade steps=small,large", "--evidence 0.8"),
+        ("cascade steps=small,large", "which a log has not"),
         ("hedge | rules nothing.toml", "nothing.toml"),
     ],
 )
 def test_a_mistake_says_what_is_right(text, message):
     with pytest.raises(InputError, match=message):
         parse_policy(text, CALIBRATION)
+
+
+def test_a_cascade_on_a_table_asks_how_strong_the_evidence_is():
+    table = QTable(["p"], ("small", "large"), np.zeros((1, 2)))
+    with pytest.raises(InputError, match=r"--evidence 0\.8"):
+        parse_policy("cascade steps=small,large", Calibration(ROUTER, table))

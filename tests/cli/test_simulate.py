@@ -76,3 +76,6 @@ def test_a_log_has_no_evidence(tryage, saved, tmp_path):
     done = tryage(*words, "--requests-per-day", 5)
     assert done.exit_code == 2
     assert "are for a table" in done.stderr
+    done = tryage(*words, "--evidence", 0.8)
+    assert done.exit_code == 2
+    assert "--evidence is for a Q-table" in done.stderr

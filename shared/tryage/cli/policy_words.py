@@ -128,7 +128,11 @@ def _cascade(calibration: Calibration, **settings: Any) -> Policy:  # noqa: ANN4
     from tryage.policies.likelihood import Likelihood
 
     table, evidence = calibration.table, calibration.evidence
-    if table is None or evidence is None:
+    if table is None:
+        raise InputError(
+            "A cascade is calibrated with measured answers, which a log has not; give a table."
+        )
+    if evidence is None:
         raise InputError(
             "A cascade reads evidence from answers, which a table has not: say how strong it is, "
             "such as --evidence 0.8, and it is simulated."

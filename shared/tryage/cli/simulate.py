@@ -94,6 +94,10 @@ def simulate(
     loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
     if (traffic is None) == (qtable is None):
         raise InputError("Give a Q-table, or a log with --traffic, and not both.")
+    if traffic is not None and evidence is not None:
+        raise InputError(
+            "--evidence is for a Q-table: of the answers in a log it is not known which are right."
+        )
     if qtable is not None:
         table = read_table(qtable, score_scale, loss, merge_names=merge_names)
         parts = _divide(table, loaded, policies, evidence, seed)
