@@ -93,17 +93,8 @@ def run_with_fallback(
     """
     emit = partial(emit_event, config=planned_call.config)
     client_getter = get_client or planned_call.get_client
-    hooks = FallbackHooks(
-        client_getter,
-        emit,
-        call,
-        answer_problems,
-        meter.read,
-        text_of_answer,
-        meter.select,
-        evidence_of,
-    )
-    return run_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
+    hooks = _hooks(client_getter, emit, call, meter, cached)
+    return run_steps(_steps(planned_call, hooks))
 
 
 async def arun_with_fallback(
@@ -117,17 +108,24 @@ async def arun_with_fallback(
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
     client_getter = get_client or planned_call.aget_client
-    hooks = FallbackHooks(
-        client_getter,
-        emit,
-        call,
-        answer_problems,
-        meter.read,
-        text_of_answer,
+    hooks = _hooks(client_getter, emit, call, meter, cached)
+    return await arun_steps(_steps(planned_call, hooks))
+
+
+def _hooks(
+    get_client: Callable[[str], Any],
+    emit: Callable[[RoutingRecord], Any],
+    call: Callable[[Any, RoutingRecord], Any],
+    meter: UsageMeter,
+    cached: CacheHooks,
+) -> FallbackHooks:
+    """Return how LangChain gets one conversation answered; functions may return awaitables."""
+    return FallbackHooks(
+        *(get_client, emit, call, answer_problems, meter.read, text_of_answer),
         meter.select,
         evidence_of,
+        *cached,
     )
-    return await arun_steps(_steps(planned_call, replace(hooks, **cached._asdict())))
 
 
 def _steps(planned_call: PlannedCall, hooks: FallbackHooks) -> FallbackSteps:

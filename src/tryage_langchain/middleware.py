@@ -238,17 +238,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         """Let the chosen model answer the call, or the next one, and record which model did."""
         call, meter = self._plan_call(_read_call(self, request)), AgentUsageMeter()
         emit = partial(_emit, emit_event, call, with_runtime(current_config(), request.runtime))
-        hooks = FallbackHooks(
-            self._session.clients.get_client,
-            emit,
-            partial(_ask, call, handler, meter),
-            answer_problems_of_response,
-            meter.read,
-            text_of_response,
-            meter.select,
-            evidence_of_response,
-            *AGENT_CACHE,
-        )
+        ask = partial(_ask, call, handler, meter)
+        hooks = _hooks(self._session.clients.get_client, emit, ask, meter)
         try:
             if call.plan is None:
                 emit(call.record)
@@ -270,17 +261,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         call = await self._executor.run(_read_call(self, request), input_size(request.messages))
         meter = AgentUsageMeter()
         emit = partial(_emit, aemit_event, call, with_runtime(current_config(), request.runtime))
-        hooks = FallbackHooks(
-            self._aget_client,
-            emit,
-            partial(_aask, call, handler, meter),
-            answer_problems_of_response,
-            meter.read,
-            text_of_response,
-            meter.select,
-            evidence_of_response,
-            *AGENT_CACHE,
-        )
+        ask = partial(_aask, call, handler, meter)
+        hooks = _hooks(self._aget_client, emit, ask, meter)
         try:
             if call.plan is None:
                 await emit(call.record)
@@ -520,6 +502,21 @@ async def _aask(
     with invalid_structures():
         response = await handler(_request_for(call, client, record, callback))
     return AgentAnswer(response, callback.has_answered)
+
+
+def _hooks(
+    get_client: Callable[[str], Any],
+    emit: Callable[[RoutingRecord], Any],
+    ask: Callable[[Any, RoutingRecord], Any],
+    meter: AgentUsageMeter,
+) -> FallbackHooks:
+    """Return how an agent's call is answered; functions may return awaitables."""
+    return FallbackHooks(
+        *(get_client, emit, ask, answer_problems_of_response, meter.read, text_of_response),
+        meter.select,
+        evidence_of_response,
+        *AGENT_CACHE,
+    )
 
 
 def _request_for(

@@ -28,6 +28,7 @@ from tryage_server.chat_requests import (
     read_chat_request,
     read_config,
     read_messages,
+    read_model_name,
 )
 from tryage_server.disconnects import ClientGoneError, while_connected
 from tryage_server.errors import (
@@ -82,7 +83,8 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
     )
     app.add_middleware(LimitMiddleware, settings=limits)
     _add_error_handlers(app)
-    _add_routes(app, chat, limits)
+    _add_answers(app, chat, limits)
+    _add_status(app, chat)
     return app
 
 
@@ -101,8 +103,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         return error_response(error.status_code, f"There is no {what}; see /openapi.json.")
 
 
-def _add_routes(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
-    """Add all that can be asked."""
+def _add_answers(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
+    """Add the routes that answer and decide."""
 
     @app.post("/v1/chat/completions", response_model=None)
     async def complete(body: ChatRequest, request: Request) -> Response:
@@ -128,11 +130,22 @@ def _add_routes(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
         except Exception as error:  # noqa: BLE001 - as above
             return _failed(error)
 
+
+def _add_status(app: FastAPI, chat: ChatTryage) -> None:
+    """Add the routes that tell what can be asked, and how the server is."""
+
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
         names = [AUTO, *(f"{AUTO}/{one}" for one in PRESETS), *library_of(chat).names]
-        rows = [{"id": one, "object": "model", "created": 0, "owned_by": "tryage"} for one in names]
-        return {"object": "list", "data": rows}
+        return {"object": "list", "data": [_model_row(name) for name in names]}
+
+    @app.get("/v1/models/{name:path}", response_model=None)
+    def model(name: str) -> Response:
+        try:
+            read_model_name(name, library_of(chat))
+            return JSONResponse(_model_row(name))
+        except Exception as error:  # noqa: BLE001 - as above
+            return _failed(error)
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -143,6 +156,10 @@ def _add_routes(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None:
         session = chat._session  # noqa: SLF001 - a package of the same project
         available = [name for name in library_of(chat).names if session.is_available(name)]
         return JSONResponse({"models": available}, 200 if available else 503)
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tryage"}
 
 
 def _failed(error: Exception) -> Response:

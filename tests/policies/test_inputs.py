@@ -12,6 +12,7 @@ from tryage.scoring import QTable
 from tryage.testing import FixedPerception
 
 SIDES = {"strong": "large", "weak": "small"}
+CASCADE = Cascade(["small", "large"], verify=FormatCheck("json"))
 PROMPTS = [f"Question {i}" for i in range(40)]
 TABLE = QTable(PROMPTS, ("small", "large"), np.tile([0.5, 0.1], (40, 1)))
 
@@ -33,6 +34,7 @@ def router():
         lambda router: Threshold(**SIDES, share=0.3).report(router, TABLE),
         lambda router: QualityGap.calibrate(router, TABLE),
         lambda router: Guarantee.calibrate(router, TABLE, "large"),
+        lambda router: CASCADE.calibrate(router, []),
     ],
 )
 def test_what_is_no_router_is_an_error(learn):
@@ -53,6 +55,12 @@ def test_the_path_of_a_table_is_no_table(learn, router):
         learn(router, "outcomes.csv")
     with pytest.raises(InputError, match=r"table is a NoneType; expected a tryage.scoring.QTable"):
         learn(router, None)
+
+
+@pytest.mark.parametrize("answers", [None, ["yes"], [("small", "a prompt", "yes", 0.0)]])
+def test_a_cascade_is_calibrated_on_labelled_answers(router, answers):
+    with pytest.raises(InputError, match=r"answers has a .*; expected a list of LabelledAnswer\("):
+        CASCADE.calibrate(router, answers)
 
 
 def test_prompts_to_calibrate_on_are_a_list(router):

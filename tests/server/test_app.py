@@ -138,6 +138,16 @@ def test_the_models_are_listed_with_the_presets(client):
     assert names == ["tryage", "tryage/best", "tryage/balanced", "tryage/thrifty", "small", "large"]
 
 
+@pytest.mark.parametrize("name", ["tryage", "tryage/best", "large"])
+def test_a_model_can_be_looked_up(client, name):
+    assert client.models.retrieve(name).id == name
+
+
+def test_a_model_that_is_looked_up_and_unknown_is_not_found(client):
+    with pytest.raises(openai.NotFoundError, match="Did you mean small"):
+        client.models.retrieve("smal")
+
+
 def test_the_next_model_answers_where_the_first_fails(client, models):
     models["large"].fails.append(ConnectionError("down"))
     answer = client.chat.completions.create(model="tryage", messages=HELLO)

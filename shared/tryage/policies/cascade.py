@@ -13,7 +13,11 @@ from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.policy_change import CallPlan
 from tryage.core.validation import check_integer, check_number, check_strings, preview
 from tryage.errors import InputError
-from tryage.policies.cascade_calibration import fit_likelihoods, fit_odds_ratios
+from tryage.policies.cascade_calibration import (
+    check_answers,
+    fit_likelihoods,
+    fit_odds_ratios,
+)
 from tryage.policies.cascade_steps import CascadeStep, Ensemble, StepCheck
 from tryage.policies.cascade_values import (
     DEFAULT_MAX_CALLS,
@@ -23,7 +27,7 @@ from tryage.policies.cascade_values import (
     best_paths,
 )
 from tryage.policies.evidence import Verifier
-from tryage.policies.inputs import expected_names
+from tryage.policies.inputs import check_router, check_table, expected_names
 from tryage.policies.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -118,12 +122,14 @@ class Cascade(Policy):
             table: Measured losses of the experts, which say how strongly they are right together.
 
         Raises:
-            InputError: fewer than 20 answers with evidence, or all are right or all wrong.
+            InputError: fewer than 20 answers with evidence, or all are right or all wrong; or an
+                argument of another type.
             PerceptionError: the prediction fails.
         """
-        calibrated = self._copy(likelihoods=fit_likelihoods(router, self.steps, list(answers)))
+        router, labelled = check_router(router), check_answers(answers)
+        calibrated = self._copy(likelihoods=fit_likelihoods(router, self.steps, labelled))
         if table is not None:
-            calibrated.odds_ratios = fit_odds_ratios(router, self.steps, table)
+            calibrated.odds_ratios = fit_odds_ratios(router, self.steps, check_table(table))
         return calibrated
 
     def bind(self, library: Library, traffic: Any) -> Cascade:  # noqa: ANN401, ARG002 - as in the base class

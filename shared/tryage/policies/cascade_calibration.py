@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,22 @@ class LabelledAnswer:
     prompt: str
     answer: AnswerEvidence
     loss: float
+
+
+def check_answers(answers: object) -> list[LabelledAnswer]:
+    """Return labelled answers as a list.
+
+    Raises:
+        InputError: they are something else.
+    """
+    found = list(answers) if isinstance(answers, Iterable) else [answers]
+    wrong = next((one for one in found if not isinstance(one, LabelledAnswer)), None)
+    if wrong is None and isinstance(answers, Iterable):
+        return found
+    raise InputError(
+        f"answers has a {type(wrong).__name__}; expected a list of "
+        "LabelledAnswer(step, prompt, answer, loss)."
+    )
 
 
 def fit_likelihoods(
