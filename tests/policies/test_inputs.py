@@ -46,7 +46,7 @@ def test_what_is_no_router_is_an_error(learn):
     "learn",
     [
         lambda router, table: Threshold(**SIDES, share=0.3).report(router, table),
-        lambda router, table: QualityGap.calibrate(router, table),
+        QualityGap.calibrate,
         lambda router, table: Guarantee.calibrate(router, table, "large"),
     ],
 )

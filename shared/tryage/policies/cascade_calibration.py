@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def check_answers(answers: object) -> list[LabelledAnswer]:
     Raises:
         InputError: they are something else.
     """
-    found = list(answers) if isinstance(answers, Iterable) else [answers]
+    found: list[Any] = list(answers) if isinstance(answers, Iterable) else [answers]
     wrong = next((one for one in found if not isinstance(one, LabelledAnswer)), None)
     if wrong is None and isinstance(answers, Iterable):
         return found
