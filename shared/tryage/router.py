@@ -504,7 +504,7 @@ class Router(RouterLog, RouterSources):
             PerceptionError: the prediction fails.
             TrafficError: there is no log, or the store fails.
         """
-        from tryage.simulation.compare import compare
+        from tryage.simulation.compare import compare, named_policies
         from tryage.simulation.data import read_data
 
         found = read_data(
@@ -516,9 +516,11 @@ class Router(RouterLog, RouterSources):
         )
         perception = self.perception if found.perception is None else found.perception
         router = self._rebuilt(perception, self.library.subset(found.stream.experts))
+        # First for all experts: a rule may name one that the data have no answers of.
+        bound = {name: one.bind(self.library, None) for name, one in named_policies(policy).items()}
         return compare(
             router.with_policy,
-            policy,
+            bound,
             found.stream.ordered(order, seed),
             batch_size=batch_size,
             seed=seed,

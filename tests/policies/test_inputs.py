@@ -102,3 +102,14 @@ def test_a_guarantee_says_how_many_prompts_an_expert_has_to_have_answered(router
     losses = np.where(np.arange(40)[:, None] % 3 + [[0, 1]] == 0, np.nan, TABLE.losses)
     with pytest.raises(GuaranteeError, match=r"large was measured on 40 .*nearly all of them"):
         Guarantee.calibrate(router, QTable(PROMPTS, ("small", "large"), losses), "large")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [Threshold(["large", "huge"], "small", share=0.3), QualityGap(large=["large", "huge"])],
+)
+def test_one_wrong_name_of_a_tier_is_an_error_but_not_in_a_subset(policy):
+    perception = FixedPerception({"small": 0.5, "large": 0.1, "huge": 0.2})
+    assert Router(perception).with_policy(policy).subset(["small", "large"]).policy is not None
+    with pytest.raises(InputError, match="has huge, which the router does not know"):
+        Router(FixedPerception({"small": 0.5, "large": 0.1}), policy=policy)

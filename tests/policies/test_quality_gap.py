@@ -59,7 +59,7 @@ def test_each_expert_or_tier_may_have_its_own_gap() -> None:
 
 def test_others_are_compared_with_the_large_tier() -> None:
     losses = {"large": 0.19, "medium": 0.1, "small": 0.2}
-    router = make_router(QualityGap(0.02, large=["large", "absent"]), losses)
+    router = make_router(QualityGap(0.02, large=["large"]), losses)
     assert router.route("a prompt").expert.name == "small"
     assert make_router(QualityGap(0.02), losses).route("a prompt").expert.name == "medium"
     without = router.route("a prompt", Preferences(ban=["large"]))
@@ -153,7 +153,7 @@ def test_a_curve_needs_measured_losses() -> None:
     with pytest.raises(InputError, match="The router knows none of the table's experts, other"):
         QualityGap().curve(make_prompt_router(), table)
     table = QTable(PROMPTS, ("small",), np.zeros((4, 1), np.float32))
-    with pytest.raises(InputError, match="large is large, which the router does not know"):
+    with pytest.raises(InputError, match="large has large, which the router does not know"):
         QualityGap(large="large").curve(make_prompt_router(), table)
 
 

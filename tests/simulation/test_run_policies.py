@@ -94,3 +94,18 @@ def test_a_hard_purse_refuses_what_it_cannot_pay():
 def test_a_cascade_before_a_budget_is_refused():
     with pytest.raises(InputError, match=r"expected Budget \| Cascade"):
         POLICIES["Cascade"]() | POLICIES["Budget"]()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Rules([Rule(ban="unmeasured")]),
+        QualityGap(0.1, gaps={"unmeasured": 0.0}),
+        Threshold(["large", "unmeasured"], "small", share=0.3),
+    ],
+)
+def test_a_policy_may_name_an_expert_that_the_table_lacks(policy):
+    router = Router(FixedPerception({"small": 0.5, "large": 0.1, "unmeasured": 0.2}))
+    assert router.simulate(policy, TABLE)[policy.name].score is not None
+    with pytest.raises(InputError):
+        make_router().simulate(policy, TABLE)

@@ -110,15 +110,17 @@ class QualityGap(Policy):
     def bind(self, library: Library, traffic: Any) -> QualityGap:  # noqa: ANN401, ARG002 - as in the base class
         """Return the policy, which has no state.
 
-        A router refuses gaps of experts that it does not have; its subsets do not.
+        A router refuses experts that it does not have, in `gaps` or in the large tier; its subsets
+        need one of the large tier.
 
         Raises:
-            InputError: the library has no expert of the large tier, or not all of `gaps`.
+            InputError: the library lacks an expert.
         """
-        if self.large and not any(name in library for name in self.large):
+        missing = [name for name in self.large if name not in library]
+        if missing and (not self._is_checked or len(missing) == len(self.large)):
             raise InputError(
-                f"large is {', '.join(self.large)}, which the router does not know."
-                f"{expected_names(self.large, library)}"
+                f"large has {', '.join(missing)}, which the router does not know."
+                f"{expected_names(missing, library)}"
             )
         unknown = [name for name in self.gaps if name not in library]
         if unknown and not self._is_checked:
@@ -191,7 +193,7 @@ class QualityGap(Policy):
                 "expected the names of its own."
             )
         measured_router, reader = router.with_policy(None).subset(known), BatchReader()
-        self.bind(measured_router.library, None)
+        self.bind(library, None).bind(measured_router.library, None)
         measured_router.with_policy(reader).decide_batch(table.prompts)
         parts = [self._measured_choices(batch, table, values) for batch in reader.batches]
         losses, costs, is_small = np.concatenate(parts, axis=2)  # (1 + n_gaps, n_prompts) each

@@ -79,6 +79,7 @@ class Threshold(Policy):
         check_integer("window", window, MIN_WINDOW)
         self._fixed = check_number("threshold", 0.0 if threshold is None else threshold, -1.0, 1.0)
         self._tracker = None if share is None else ShareTracker(share, window=window)
+        self._is_checked = False  # whether a router has all names
 
     @classmethod
     def calibrate(  # noqa: PLR0913 - the arguments of the class, and what it is calibrated on
@@ -129,19 +130,24 @@ class Threshold(Policy):
     def bind(self, library: Library, traffic: Any) -> Threshold:  # noqa: ANN401, ARG002 - as in the base class
         """Return the threshold with the names of the library; both share one state.
 
+        A router refuses names that it does not know; in its subsets one of each side is enough.
+
         Raises:
-            InputError: the library has no expert of one side, or one expert is on both.
+            InputError: the library lacks an expert of one side, or one expert is on both.
         """
         bound = copy.copy(self)
         for side in ("strong", "weak"):
-            names = [library[name].name for name in getattr(self, side) if name in library]
-            if not names:
+            given = getattr(self, side)
+            names = [library[name].name for name in given if name in library]
+            unknown = [name for name in given if name not in library]
+            if not names or (unknown and not self._is_checked):
                 raise InputError(
-                    f"The {side} side is {_side(getattr(self, side))}, which the router does not "
-                    f"know.{expected_names(getattr(self, side), library)}"
+                    f"The {side} side has {_side(unknown)}, which the router does not know."
+                    f"{expected_names(unknown, library)}"
                 )
             setattr(bound, side, tuple(names))
         _check_tiers(bound.strong, bound.weak)  # aliases may name one expert twice
+        bound._is_checked = True  # noqa: SLF001 - of its own class
         return bound
 
     def choose(self, batch: PolicyBatch) -> PolicyChoice:

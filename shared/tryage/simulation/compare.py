@@ -91,7 +91,7 @@ def compare(  # noqa: PLR0913 - what is run, and how
     """
     check_integer("batch_size", batch_size, 1)
     check_integer("seed", seed)
-    named = _named(policies)
+    named = named_policies(policies)
     losses, costs = predictions(make_router(None), stream)
     unknown = float(np.isnan(stream.costs)[~np.isnan(stream.losses)].mean())
     if unknown:
@@ -118,7 +118,7 @@ def compare(  # noqa: PLR0913 - what is run, and how
     )
 
 
-def _named(policies: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
+def named_policies(policies: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
     """Return policies by their names.
 
     Raises:
@@ -134,7 +134,7 @@ def _named(policies: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
     if not policies:
         raise InputError("There is no policy to simulate; give one, or several by their names.")
     check_strings("the names of policies", list(policies))
-    return policies
+    return {name: check_policy(one) for name, one in policies.items()}
 
 
 def _run_copy(
