@@ -11,6 +11,7 @@ import openai
 import pytest
 from langchain_core.runnables import RunnableLambda
 
+from tryage.policies import AnswerCache
 from tryage_langchain.testing import ScriptedChatModel
 
 HELLO = [{"role": "user", "content": "large, please say hello"}]
@@ -250,6 +251,13 @@ def test_a_decision_asks_no_model_and_repeats_no_prompt(url, models):
     assert len(answer["decision"]["ranking"]) == 1
     assert answer["decision"]["prompt"] is None
     assert all(not model.calls for model in models.values())
+
+
+def test_a_decision_says_that_the_answer_is_cached(start_server, make_chat, models):
+    url = start_server(make_chat(models, policy=AnswerCache(shared=True)))
+    httpx.post(f"{url}/v1/chat/completions", json={"messages": HELLO}).raise_for_status()
+    decided = httpx.post(f"{url}/v1/decide", json={"messages": HELLO}).json()
+    assert (decided["how"], decided["cost"]["expected"]) == ("cached", 0.0)
 
 
 def test_health_and_readiness_need_no_key(start_server, chat):

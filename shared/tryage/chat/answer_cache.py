@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from tryage.core.policy_change import CachedAnswer
     from tryage.policies.answer_cache import AnswerCache
 
-CACHED = "cached"
-"""How an answer was chosen that comes from a cache, in its record."""
-
 
 class AnswerReuse:
     """What the caches of a router do for one call.
@@ -43,9 +40,7 @@ class AnswerReuse:
 
     def record(self, found: CachedAnswer) -> RoutingRecord:
         """Return the record of an answer that was found."""
-        record = self._plan.record(found.expert)
-        record[COST_KEY]["expected"] = 0.0
-        return {**record, "how": CACHED}
+        return self._plan.record(found.expert)
 
     def answer(self, found: CachedAnswer) -> Any:  # noqa: ANN401 - any framework's answer
         """Return a copy of an answer that was found, in the form that the caller asks for."""

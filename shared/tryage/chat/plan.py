@@ -45,6 +45,9 @@ check cost (`billed`), its `seconds`, whether its answer was `kept`, and the `re
 COST_KEY = "cost"
 """Where a record holds the costs of its answer."""
 
+CACHED = "cached"
+"""How an answer was chosen that comes from a cache, in its record."""
+
 DEFAULT_MAX_AGE = 3_600.0
 """Seconds after which an answer no longer counts: longer than a tool loop or a pause in a chat."""
 
@@ -172,15 +175,16 @@ class RoutingPlan:
     def record(self, served_by: str | None = None) -> RoutingRecord:
         """Return the plan, short and JSON-safe, for a message or a trace; without the prompt."""
         name = served_by or self.first
+        is_cached = self.calls is not None and self.calls.answer is not None
         record: RoutingRecord = {
             "id": self.id,
             "model": name,
             "reason": self.reason,
-            "how": self.reason_kind,
+            "how": CACHED if is_cached else self.reason_kind,
         }
         record |= self._values
         record[COST_KEY] = {
-            "expected": self.expected_cost(name),
+            "expected": 0.0 if is_cached else self.expected_cost(name),
             "billed": None,
             "best_single": None,
             "dearest": None,
