@@ -45,3 +45,10 @@ def test_what_only_a_table_has_is_refused_for_a_log(traffic):
 def test_a_log_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(TrafficError):
         read_data(f"sqlite:///{tmp_path}/none.db", LIBRARY)
+
+
+def test_evidence_is_a_probability_or_unknown():
+    shape = TABLE.losses.shape
+    assert read_data(TABLE, LIBRARY, evidence=np.full(shape, np.nan)).stream.evidence is not None
+    with pytest.raises(InputError, match=r"evidence is from -3 to -3; expected probabilities"):
+        read_data(TABLE, LIBRARY, evidence=np.full(shape, -3.0))

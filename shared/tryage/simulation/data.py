@@ -111,6 +111,11 @@ def _columns(evidence: FloatArray, table: QTable, part: QTable) -> FloatArray:
     values = np.asarray(evidence, np.float64)
     if values.shape != table.shape:
         raise InputError(f"evidence has the shape {values.shape}; expected {table.shape}.")
+    if ((values < 0) | (values > 1)).any():
+        raise InputError(
+            f"evidence is from {np.nanmin(values):g} to {np.nanmax(values):g}; expected "
+            "probabilities that an answer is right, from 0 to 1, NaN where there is none."
+        )
     return values[:, [table.experts.index(name) for name in part.experts]]
 
 
