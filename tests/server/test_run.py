@@ -1,9 +1,10 @@
-"""Where the server may listen without keys: on this computer alone."""
+"""What is checked before the server listens: where, and that its models can be made."""
 
 import pytest
 
 from tryage.errors import InputError
-from tryage_server.run import check_address, is_loopback
+from tryage_langchain import ChatTryage
+from tryage_server.run import check_address, check_models, is_loopback
 from tryage_server.settings import ServerSettings
 
 
@@ -18,3 +19,13 @@ def test_other_addresses_need_a_key(host):
     with pytest.raises(InputError, match="TRYAGE_SERVER_KEYS"):
         check_address(host, ServerSettings())
     check_address(host, ServerSettings(keys=["a key of some length"]))
+
+
+def test_a_model_that_cannot_be_made_is_told_before_the_server_listens(models):
+    def without_key():
+        raise ValueError("no key is set")
+
+    chat = ChatTryage.from_models({**models, "gpt-5.4": without_key})
+    with pytest.raises(InputError, match=r"(?s)gpt-5.4: ValueError: no key is set.*Set the keys"):
+        check_models(chat)
+    check_models(ChatTryage.from_models(models))
