@@ -12,6 +12,8 @@ from tryage import Expert, Preferences, Router
 from tryage.core.request import ConversationContext
 from tryage.errors import BudgetExceededError, InputError, LibraryError, TrafficError
 from tryage.policies import Budget, Guarantee, QualityGap, Threshold
+from tryage.policies.budget import _answer_value
+from tryage.policies.pacing import PRICES
 from tryage.testing import FixedPerception
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=timezone.utc).timestamp()
@@ -237,6 +239,12 @@ def test_the_next_day_has_a_new_purse(make_router, clock):
 
 
 # What it says
+
+
+def test_a_price_at_which_only_dollars_count_is_said_in_words():
+    assert _answer_value(1.0, PRICES[-1]) == "the rest pays the cheapest expert alone"
+    assert _answer_value(None, 2.0) == "a right answer is worth 0.5 USD"
+    assert _answer_value(1.0, 3.0) == "a right answer is worth 0.25 USD"
 
 
 def test_a_change_says_what_is_spent_and_what_an_answer_is_worth(make_router):

@@ -20,6 +20,7 @@ from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.policies.budget_settings import check_hard, check_limit, check_names
 from tryage.policies.inputs import check_router
 from tryage.policies.pacing import (
+    PRICES,
     CostForecast,
     Pace,
     costs_at_prices,
@@ -446,6 +447,8 @@ def _costs_of(batch: PolicyBatch) -> Float64Array:
 
 def _answer_value(value: float | None, price: float) -> str:
     """Return in words what a right answer is worth at a price, beside what the preferences say."""
+    if price >= PRICES[-1]:  # at which only dollars count
+        return "the rest pays the cheapest expert alone"
     per_usd = price + (0.0 if value is None else 1 / value)
     return f"a right answer is worth {1 / per_usd:.2g} USD" if per_usd else "the rest pays no more"
 
