@@ -70,18 +70,7 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
         meter.start(call_key(record))
         return caller()
 
-    hooks = FallbackHooks(
-        partial(session.caller, call, plan),
-        emit_event,
-        ask,
-        answer_problems,
-        meter.read,
-        text_of_answer,
-        meter.select,
-        read_evidence=evidence_of,
-        to_cache=to_cache,
-        from_cache=from_cache,
-    )
+    hooks = _hooks(partial(session.caller, call, plan), emit_event, ask, meter, from_cache)
     return annotate(*_run(session, call, plan, hooks))
 
 
@@ -93,18 +82,7 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
         meter.start(call_key(record))
         return await caller()
 
-    hooks = FallbackHooks(
-        partial(_acaller, session, call, plan),
-        _aemit_event,
-        ask,
-        answer_problems,
-        meter.read,
-        text_of_answer,
-        meter.select,
-        read_evidence=evidence_of,
-        to_cache=to_cache,
-        from_cache=from_cache,
-    )
+    hooks = _hooks(partial(_acaller, session, call, plan), _aemit_event, ask, meter, from_cache)
     return annotate(*await _arun(session, call, plan, hooks))
 
 
@@ -122,17 +100,7 @@ def stream_with_fallback(
         meter.start(call_key(record))
         return peek_stream(caller(), has_content)
 
-    hooks = FallbackHooks(
-        partial(session.caller, call, plan),
-        emit_event,
-        ask,
-        answer_problems,
-        read_usage=meter.read,
-        answered_by=meter.select,
-        read_evidence=evidence_of,
-        to_cache=to_cache,
-        from_cache=stream_from_cache,
-    )
+    hooks = _hooks(partial(session.caller, call, plan), emit_event, ask, meter, stream_from_cache)
     stream, record = _run(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
     stream = annotator.settling(stream)
@@ -149,21 +117,35 @@ async def astream_with_fallback(
         meter.start(call_key(record))
         return await apeek_stream(await caller(), has_content)
 
-    hooks = FallbackHooks(
-        partial(_acaller, session, call, plan),
-        _aemit_event,
-        ask,
-        answer_problems,
-        read_usage=meter.read,
-        answered_by=meter.select,
-        read_evidence=evidence_of,
-        to_cache=to_cache,
-        from_cache=astream_from_cache,
+    hooks = _hooks(
+        partial(_acaller, session, call, plan), _aemit_event, ask, meter, astream_from_cache
     )
     stream, record = await _arun(session, call, plan, hooks)
     annotator = StreamAnnotator(record, meter)
     stream = annotator.settling(stream)
     return abandon_if_unread(aresume_stream(stream, annotator), stream)
+
+
+def _hooks(
+    get_client: Callable[[str], Any],
+    emit: Callable[[RoutingRecord], Any],
+    ask: Callable[[Any, RoutingRecord], Any],
+    meter: UsageMeter,
+    from_cache: Callable[[Any], Any],
+) -> FallbackHooks:
+    """Return what asks the LLMs, and reads their answers."""
+    return FallbackHooks(
+        get_client,
+        emit,
+        ask,
+        answer_problems,
+        meter.read,
+        text_of_answer,
+        meter.select,
+        read_evidence=evidence_of,
+        to_cache=to_cache,
+        from_cache=from_cache,
+    )
 
 
 def _run(
