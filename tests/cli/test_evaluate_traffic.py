@@ -9,6 +9,7 @@ import pytest
 from tryage import Router
 from tryage.core.exploration import Exploration
 from tryage.testing import FixedPerception
+from tryage.traffic.explorer import Explorer
 
 pytest.importorskip("sqlalchemy")
 
@@ -20,6 +21,7 @@ def url(tmp_path_factory):
     perception = FixedPerception({"small": 0.3, "large": 0.29}, std=0.1)
     exploring = Exploration(min_propensity=0.05)
     router = Router(perception, ["small", "large"], traffic=url, exploration=exploring)
+    router._explorer = Explorer(exploring, seed=0)  # an interval of 95% misses by chance at times
     decisions = router.route_batch([f"prompt {i}" for i in range(400)])
     router.traffic.flush(5)
     for i, decision in enumerate(decisions[:300]):
