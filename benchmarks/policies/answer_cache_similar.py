@@ -46,7 +46,7 @@ ENCODERS = {
     }.items()
 }
 N_PROMPTS = 1_600  # of each set
-MAX_LENGTH = 1_500  # characters: nobody types more in other words
+MAX_LENGTH = 1_500  # characters: people do not type more in other words
 
 _CONTRACTIONS = (
     ("What is", "What's"),

@@ -17,7 +17,7 @@ half of the prompts, and everything is measured on the other one.
   that of plain routing.
 
 The evidence of a cascade is simulated with an AUC of .8. `AnswerCache` stands apart: it runs on
-requests drawn from the prompts by Zipf's law. On zoonk_tasks nobody answered most prompts: the best
+requests drawn from the prompts by Zipf's law. On zoonk_tasks most prompts have no answer: the best
 single expert is the best of those that answered, and policies with a reference have no row.
 """
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 AUC = 0.8  # of the simulated evidence
 
-_ROUTED_WEIGHTS = np.geomspace(1e-3, 1e4, 15)  # at which it is asked whom routing chooses
+_ROUTED_WEIGHTS = np.geomspace(1e-3, 1e4, 15)  # at which the choices of routing are counted
 
 SHARES = (0.1, 0.25, 0.45, 0.7, 0.9)
 
@@ -304,7 +304,7 @@ def _routed_experts(setup: Setup) -> list[str]:
 def _weak_expert(setup: Setup) -> str:
     """Return the best expert that costs at most a third of the best one, else the cheapest.
 
-    Of those with the most answers: on zoonk_tasks nobody answered most prompts.
+    Of those with the most answers: on zoonk_tasks most prompts have no answer.
     """
     rows, single = setup.learned, setup.single
     coverage = setup.table.measured[rows].mean(axis=0)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import tryage
 from tryage.core.presets import PRESETS
-from tryage.errors import InputError
+from tryage.errors import InputError, LibraryError
 from tryage_langchain.chat import ChatTryage
 from tryage_server.chat_answers import CompletionStream, structured_chunk, to_completion
 from tryage_server.chat_requests import (
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CLIENT_GONE = 499  # as nginx has it; nobody reads it
+_CLIENT_GONE = 499  # as nginx has it; the client does not read it
 
 _DONE = "data: [DONE]\n\n"
 
@@ -144,7 +144,7 @@ def _add_status(app: FastAPI, chat: ChatTryage) -> None:
         try:
             read_model_name(name, library_of(chat))
             return JSONResponse(_model_row(name))
-        except Exception as error:  # noqa: BLE001 - as above
+        except LibraryError as error:
             return _failed(error)
 
     @app.get("/health")

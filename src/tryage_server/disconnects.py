@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ClientGoneError(Exception):
-    """The client has closed its connection, so nobody reads an answer."""
+    """The client has closed its connection, so it reads no answer."""
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -48,7 +48,7 @@ def check_address(host: str, settings: ServerSettings) -> None:
     if settings.keys or is_loopback(host):
         return
     raise InputError(
-        f"Everybody could ask at {host}: set {KEYS_VARIABLE} to one or more keys of 16 characters "
+        f"Everyone could ask at {host}: set {KEYS_VARIABLE} to one or more keys of 16 characters "
         "or more, divided by commas, or listen on 127.0.0.1."
     )
 

@@ -23,7 +23,7 @@ class ServerSettings:
     """Who may ask the server, and how much.
 
     Attributes:
-        keys: The keys of clients, sent as `Authorization: Bearer <key>`. Without any, everybody who
+        keys: The keys of clients, sent as `Authorization: Bearer <key>`. Without any, everyone who
             reaches the address may ask.
         max_body: Bytes of a request at most; larger ones get the status 413.
         max_requests: Requests that are answered at the same time; others get the status 503.

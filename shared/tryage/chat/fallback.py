@@ -358,7 +358,7 @@ def _settle(
             outcome.judge(record["model"], outcome.read_text(answer))
         return answer
     settle = partial(costs.settle_usage, record)
-    # Where all chunks are there already, their tokens are known though nobody reads them.
+    # Where all chunks are there already, their tokens are known though they are not read.
     abandon = partial(costs.settle, record, answer) if answer.is_complete else partial(settle, None)
     stream = replace(answer, settle=settle, abandon=abandon)
     if not outcome.wants_text:

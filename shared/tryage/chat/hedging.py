@@ -274,7 +274,7 @@ def _shorter(seconds: float, limit: float | None) -> float:
 
 
 def _close_late(late: Future[Any]) -> None:
-    """Close the stream of a call that nobody waits for any more."""
+    """Close the stream of a call whose answer is no longer needed."""
     if late.exception() is None and isinstance(late.result(), PeekedStream):
         _close(late.result())
 

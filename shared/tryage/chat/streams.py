@@ -216,7 +216,7 @@ async def aresume_stream(
 
 
 def abandon_if_unread(chunks: G, stream: PeekedStream) -> G:
-    """Return the generator of a stream, which is abandoned if nobody ever reads it.
+    """Return the generator of a stream, which is abandoned if it is never read.
 
     Python runs no code of a generator that was never begun.
     """

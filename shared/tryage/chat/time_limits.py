@@ -167,7 +167,7 @@ async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | N
 
 
 def drop_task(task: asyncio.Future[Any]) -> None:
-    """Cancel a task that nobody waits for any more."""
+    """Cancel a task whose result is no longer needed."""
     task.add_done_callback(_retrieve_error)
     task.cancel()
 

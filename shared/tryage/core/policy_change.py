@@ -85,7 +85,7 @@ class HedgePlan:
     """Which expert is asked, too, if the chosen one is late.
 
     `expert` is asked when `seconds` have passed without an answer and `may_ask` allows it; None is
-    nobody. `note_latency` is told the expert and the seconds of each answer, in a stream those
+    no expert. `note_latency` is told the expert and the seconds of each answer, in a stream those
     until it began.
     """
 
@@ -101,7 +101,7 @@ class CallPlan:
 
     `steps` are asked one after another until an answer is kept; the first one is of the chosen
     expert. `hedge` says who is asked, too, if the chosen one is late. `answer` is an answer of the
-    chosen expert that is at hand: then nobody is called.
+    chosen expert that is at hand: then no expert is called.
     """
 
     steps: tuple[CallStep, ...] = ()

@@ -13,7 +13,7 @@ class SimulatedAnswer:
 
     `expert` is the one that answered. `loss` is that of the answer, `cost` the USD of all that was
     called, `latency` the seconds until the answer was complete; None where unknown. `estimated`
-    says that the loss is a predicted one, because nobody measured it. `evidence` is the probability
+    says that the loss is a predicted one, for lack of a measurement. `evidence` is the probability
     that the answer is right as the answer itself tells, None without any. `called` are all experts
     that were asked, in their order. `outcome` is the word for what a policy did beside calling the
     chosen expert, such as "escalated", "cached" or "hedged".

@@ -41,7 +41,7 @@ _UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
 
 
 class CacheKey(NamedTuple):
-    """Where the answers to a request are: `owner` sees them, "" is everybody."""
+    """Where the answers to a request are: `owner` sees them, "" is all callers."""
 
     owner: str
     request: RequestKey

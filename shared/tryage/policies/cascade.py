@@ -136,7 +136,7 @@ class Cascade(Policy):
         """Return the cascade with the names of the library.
 
         Raises:
-            InputError: the library lacks an expert, or nobody knows how much the evidence tells.
+            InputError: the library lacks an expert, or it is unknown how much the evidence tells.
         """
         unknown = [n for step in self.steps for n in step.experts if n not in library]
         if unknown and not self._is_bound:
@@ -146,7 +146,7 @@ class Cascade(Policy):
             )
         if any(self.likelihoods[step.name] is None for step in self.steps[:-1]):
             raise InputError(
-                f"Nobody knows yet how much {type(self.verifier).__name__} tells: use "
+                f"It is unknown how much {type(self.verifier).__name__} tells: use "
                 "Cascade(...).calibrate(router, answers) with labelled answers, or give "
                 "likelihoods=."
             )
@@ -342,7 +342,7 @@ def _check_verifier(verify: object) -> Verifier:
 def _check_likelihoods(
     given: Likelihood | Mapping[str, Likelihood] | None, steps: Sequence[CascadeStep]
 ) -> dict[str, Likelihood | None]:
-    """Return the likelihood of each step, None where nobody knows it."""
+    """Return the likelihood of each step, None where it is unknown."""
     by_name = given if isinstance(given, Mapping) else {}
     values = list(by_name.values()) if given is by_name else [given]
     if wrong := [one for one in values if one is not None and not isinstance(one, Likelihood)]:

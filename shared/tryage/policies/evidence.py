@@ -57,7 +57,7 @@ class Verifier:
     `samples` is how many more answers of the same expert it needs, `needs_log_probabilities` says
     that it reads those. `cost` in USD and `seconds` are what it takes itself beside these, as far
     as a cascade has to count on it. `likelihood` is how much its numbers tell until a cascade is
-    calibrated, None if nobody can say without labelled answers.
+    calibrated, None if it takes labelled answers to say.
     """
 
     samples: int = 0

@@ -51,7 +51,7 @@ class Hedge(Policy):
 
     Args:
         quantile: The chosen expert is late when it takes longer than in this share of its answers.
-            Until 20 answers of it are known, nobody else is asked.
+            Until 20 answers of it are known, no other expert is asked.
         seconds: When any expert is late; None is by the quantile.
         max_share: The highest share of calls in which a second expert is asked, so that an outage
             does not double the bill.

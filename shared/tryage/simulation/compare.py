@@ -80,7 +80,7 @@ def compare(  # noqa: PLR0913 - what is run, and how
     Args:
         make_router: Returns the router with a policy.
         policies: One policy, or several by the names that they get in the result.
-        stream: The requests. Costs that nobody measured are taken to be as predicted.
+        stream: The requests. Costs that were not measured are taken to be as predicted.
         batch_size: How many requests are decided together.
         seed: Of the bootstrap.
         notes: What the result should say of the data.

@@ -38,7 +38,7 @@ def read_traffic(rows: Iterable[_Row], library: Library) -> LoggedTraffic:
     """Return logged decisions as requests to the experts of a library.
 
     Only one expert has answered each of them: the answers of the others have the predicted loss and
-    the expected cost of their time, and so has an answer that nobody rated. Decisions without
+    the expected cost of their time, and so has an answer without a rating. Decisions without
     candidates, such as those for the default, are left out.
 
     Args:

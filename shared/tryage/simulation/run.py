@@ -48,7 +48,7 @@ class SimulatedRun:
     """What came of each request of a stream with one policy, in the order of the stream.
 
     All arrays are `(n,)`. `experts` are positions in `names` of who answered, `REFUSED` where no
-    expert was allowed. `scores` are 1 - loss, NaN where nothing is known or nobody answered.
+    expert was allowed. `scores` are 1 - loss, NaN where nothing is known or there is no answer.
     `costs` are the USD of all that was called, 0 of what was refused, NaN where unknown.
     `estimated` marks scores that are predictions. `outcomes` count what was done beside calling the
     chosen expert, such as "escalated"; `reasons` count what policies gave as a reason, with # for
@@ -73,7 +73,7 @@ class SimulatedRun:
 
     @property
     def refused(self) -> BoolArray:
-        """Which requests nobody answered, `(n,)`."""
+        """Which requests have no answer, `(n,)`."""
         return np.asarray(self.experts == REFUSED, np.bool_)
 
     @property
@@ -98,7 +98,7 @@ def run_policy(  # noqa: PLR0913 - what is run, and how
 
     Args:
         name: What the run is called.
-        decide: Decides with the policy; it must raise `NoExpertError` where nobody is allowed.
+        decide: Decides with the policy; it must raise `NoExpertError` where no expert is allowed.
         policy: The policy itself, None for routing without one.
         stream: The requests.
         batch_size: How many requests are decided together.
@@ -202,7 +202,7 @@ class _Recorder:
             self._reasons[f"{change.policy}: {_NUMBER.sub('#', change.reason)}"] += 1
 
     def refuse(self, row: int, error: NoExpertError) -> None:
-        """Note that nobody answers, and why."""
+        """Note that no expert answers, and why."""
         self._numbers[1, row] = 0.0
         self._outcomes["refused"] += 1
         first_line = str(error).partition("\n")[0]

@@ -30,7 +30,7 @@ class RequestStream:
     """Requests in their order, with what is known of each expert's answer.
 
     All tables are `(n, n_experts)`: `losses` and `costs` (USD) are NaN where unknown. `estimated`
-    marks losses that are predictions, because nobody measured them; `latencies` are in seconds, and
+    marks losses that are predictions, for lack of a measurement; `latencies` are in seconds, and
     `evidence` is the probability that an answer is right, as the answer itself tells. `times`
     `(n,)` are in seconds since 1970 (UTC). Requests with the same number in `groups` `(n,)` have
     the same prompt or belong together: a bootstrap draws them together.
@@ -146,7 +146,7 @@ def stream_of_table(
     evidence: FloatArray | None = None,
     requests_per_day: float | None = None,
 ) -> RequestStream:
-    """Return the measured prompts of a Q-table as requests, without those that nobody answered.
+    """Return the measured prompts of a Q-table as requests, without those that have no answer.
 
     Args:
         table: Losses, and costs in USD if they are known.

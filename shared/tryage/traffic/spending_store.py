@@ -139,7 +139,7 @@ def _find_charges(connection: sa.Connection, ids: Iterable[str]) -> list[Any]:
 
 
 def _lock(connection: sa.Connection, purses: set[Purse]) -> dict[Purse, Spending]:
-    """Return purses as they are; nobody else changes them until the transaction ends."""
+    """Return purses as they are; no other transaction changes them until the transaction ends."""
     ordered = sorted(purses, key=lambda one: (one.budget, one.key, one.start))
     if not ordered:
         return {}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MARKERS = ("s", "^", "D", "v", "P", "X")
 
-_MAX_NAMED_EXPERTS = 7  # more names would lie upon each other
+_MAX_NAMED_EXPERTS = 7  # more names would overlap
 
 _CURVE_POINTS = 300
 
