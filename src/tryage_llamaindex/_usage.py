@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 
 from tryage.chat.streams import PeekedStream
 from tryage.chat.usage import TokenUsage, add_usages, fields_of, read_usage
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 
 import pytest
 
@@ -161,6 +162,26 @@ def test_threads_read_and_write_at_once_and_nothing_is_lost(catalogue, parse):
         thread.join()
     assert failed == []
     assert len(catalogue) == len(models)
+
+
+def test_threads_wait_for_each_other_even_where_sqlite_would_not(tmp_path, parse, monkeypatch):
+    monkeypatch.setattr(catalog_schema, "BUSY_TIMEOUT", 0.0)
+    catalogue, is_writing = Catalogue(tmp_path / "catalogue.sqlite"), threading.Event()
+    assert len(catalogue) == 0
+
+    def write_slowly():
+        with catalogue.transaction() as database:
+            is_writing.set()
+            time.sleep(0.05)
+            catalog_schema.save_state(database, {"first": 1})
+
+    thread = threading.Thread(target=write_slowly)
+    thread.start()
+    is_writing.wait()
+    catalogue.put([parse("org/m")])
+    thread.join()
+    assert catalogue.get("org/m") is not None
+    assert catalogue.get_state("first") == 1
 
 
 # Age

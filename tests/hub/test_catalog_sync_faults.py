@@ -61,8 +61,8 @@ class FaultySyncs:
         shutil.copy(self._good, path)
         return Catalogue(path)
 
-    def _sync(self, catalogue):
-        client = self._client(self._hub, timeout=0.1, retries=2)
+    def _sync(self, catalogue, timeout=10.0):
+        client = self._client(self._hub, timeout=timeout, retries=2)
         options = {"limit": 12, "scans": 3, "leaderboards": ["data/board"]}
         sync(client, catalogue, refresh=datetime.timedelta(0), **options)
 
@@ -74,7 +74,7 @@ class FaultySyncs:
         with self.copy() as catalogue:
             self._hub.fail(fault, skip=step, times=times)
             try:
-                self._sync(catalogue)
+                self._sync(catalogue, timeout=0.1)  # some faults are answers that never come
                 error = None
             except HubError as raised:
                 error = raised

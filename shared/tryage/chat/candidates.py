@@ -28,10 +28,10 @@ from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.unknown_experts import announce_once, describe_unknown
 from tryage.errors import CatalogueError
+from tryage.locks import ForkSafeLock
 from tryage.models.efforts import REASONING_TOKENS, default_effort, token_ratio
 from tryage.models.lookup import LOCAL_SOURCE, look_up, to_expert
 from tryage.models.refresh import current_snapshot
-from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 

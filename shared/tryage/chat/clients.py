@@ -18,7 +18,7 @@ from tryage.chat.efforts import EffortSource, unsupported_effort
 from tryage.chat.model_names import model_name_of
 from tryage.core.redaction import is_secret, without_secrets
 from tryage.errors import InputError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable

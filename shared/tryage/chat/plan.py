@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 from tryage.core.cache import cached_property
 from tryage.core.decision import new_id
 from tryage.errors import InputError, TryageError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 
 class AnswerCosts(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import islice
@@ -19,6 +20,7 @@ from tryage.hub import catalog_schema
 from tryage.hub.catalog_query import SELECTIVE_TAG_LIMIT, CatalogRow, Query, build_select
 from tryage.hub.catalog_resolve import InheritanceResolver
 from tryage.hub.catalog_write import CatalogWriter, ChangeCounts
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,6 +63,7 @@ class Catalogue:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self._write_lock = ForkSafeLock()
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection; after a fork, a new one."""
@@ -76,6 +79,19 @@ class Catalogue:
 
     # --- writing ----------------------------------------------------------------------------
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write everything in the block, or nothing.
+
+        Threads wait for each other without a limit of time: SQLite's own waiting polls, so that one
+        of several busy threads may never have its turn. Another process is waited for as long as
+        `BUSY_TIMEOUT` says.
+        """
+        with self._write_lock, catalog_schema.wrap_sqlite_errors(self.path):
+            database = self.connection()
+            with catalog_schema.transaction(database):
+                yield database
+
     def put(
         self, models: Iterable[Model], former_names: Mapping[str, str] | None = None
     ) -> ChangeCounts:
@@ -84,8 +100,7 @@ class Catalogue:
         A newer record in the catalogue stays. `former_names` maps an earlier name of a model to its
         `_id`. Returns how many models were new, changed, renamed and deleted.
         """
-        database = self.connection()
-        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
+        with self.transaction() as database:
             writer = CatalogWriter(database)
             for model in models:
                 writer.write_model(model)
@@ -228,8 +243,7 @@ class Catalogue:
 
     def set_state(self, values: Mapping[str, Any]) -> None:
         """Store JSON values by name, in one transaction; None deletes one."""
-        database = self.connection()
-        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
+        with self.transaction() as database:
             catalog_schema.save_state(database, values)
 
     # --- closing ----------------------------------------------------------------------------

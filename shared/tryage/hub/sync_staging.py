@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tryage.hub import catalog_schema
@@ -19,7 +18,7 @@ from tryage.hub.evaluations import quality_fact
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from tryage.hub.catalog import Catalogue
@@ -57,7 +56,7 @@ class SyncStaging:
         is_recent = max_age is None or 0 <= age <= max_age
         if saved_state.get("options") == dict(options) and is_recent:
             return
-        with self._write_transaction() as database:
+        with self._catalogue.transaction() as database:
             self._clear(database)
             self._save_stage_state(database, "begun", {"at": now, "options": dict(options)})
 
@@ -108,7 +107,7 @@ class SyncStaging:
     def _add_rows(
         self, kind: str, rows: list[tuple[Any, ...]], stage: str, state: Mapping[str, Any]
     ) -> None:
-        with self._write_transaction() as database:
+        with self._catalogue.transaction() as database:
             database.executemany(_INSERT_STAGED, [(self._name, kind, *row) for row in rows])
             self._save_stage_state(database, stage, state)
 
@@ -178,7 +177,7 @@ class SyncStaging:
 
     def publish(self, state: Mapping[str, Any], now: float) -> ChangeCounts:
         """Move all that is staged into the catalogue, with its new state, in one transaction."""
-        with self._write_transaction() as database:
+        with self._catalogue.transaction() as database:
             writer = CatalogWriter(database, now)
             writer.reset_future_times(self.stage_state("begun").get("at", now))
             counts = self._publish_models(database, writer)
@@ -225,15 +224,6 @@ class SyncStaging:
         self, database: sqlite3.Connection, stage: str, state: Mapping[str, Any]
     ) -> None:
         catalog_schema.save_state(database, {f"{self._name}:{stage}": {**state, "begun": True}})
-
-    @contextmanager
-    def _write_transaction(self) -> Iterator[sqlite3.Connection]:
-        database = self._catalogue.connection()
-        with (
-            catalog_schema.wrap_sqlite_errors(self._catalogue.path),
-            catalog_schema.transaction(database),
-        ):
-            yield database
 
 
 def _model_row(model: Model) -> tuple[Any, ...]:

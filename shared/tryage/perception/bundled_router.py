@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.perception.pretrained import BUNDLED_FOLDER, load_router_parts
 
 _lock = ForkSafeLock()

@@ -12,6 +12,7 @@ from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, PerceptionError
+from tryage.locks import ForkSafeLock
 from tryage.perception.abilities import (
     ALL_COLUMNS,
     LEVEL_STD,
@@ -21,7 +22,6 @@ from tryage.perception.abilities import (
     Gaussian,
 )
 from tryage.perception.head import LatentPositions, mix_positions
-from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS

@@ -16,7 +16,7 @@ from tryage.core.request_batch import ALL
 from tryage.core.request_key import RequestKey
 from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.policies.answer_store import AnswerStore, expected_saving
 from tryage.policies.composite import CompositeRouter
 from tryage.policies.similar_requests import SimilarRequests, VectorIndex, may_be_same, unit_rows

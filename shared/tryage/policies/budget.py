@@ -15,7 +15,7 @@ from tryage.core.choice import NO_EXPERT
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.validation import check_bools, check_integer, check_number
 from tryage.errors import BudgetExceededError, InputError, TrafficError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.policies.budget_settings import check_hard, check_limit, check_names
 from tryage.policies.inputs import check_router

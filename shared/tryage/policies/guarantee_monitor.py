@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import TrafficError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.policies.betting import MeanTest
 from tryage.traffic.records import Event
 

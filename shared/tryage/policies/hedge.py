@@ -14,7 +14,7 @@ from tryage.core.choice import NO_EXPERT
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.policy_change import CallPlan, HedgePlan
 from tryage.core.validation import check_number
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

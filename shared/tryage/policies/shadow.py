@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tryage.core.redaction import describe_error
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.policies.composite import CompositeRouter
 from tryage.router import Router
 from tryage.traffic.writer import WARNING_INTERVAL, Writer

@@ -23,7 +23,7 @@ from tryage.core.ranking import (
 from tryage.core.request import check_preferences
 from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError, NoExpertError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.perception.pretrained import resolve_folder
 from tryage.tools.matching import Feedback, Toolbox, build_toolbox, score_query
 from tryage.tools.persistence import BUNDLED_FOLDER, load_ranker_parts, save_ranker

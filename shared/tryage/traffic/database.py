@@ -15,7 +15,7 @@ from sqlalchemy import exc
 from tryage.core.redaction import describe_error
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, TrafficError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.traffic.migrate import current_version, migrate
 from tryage.traffic.schema import VERSION
 

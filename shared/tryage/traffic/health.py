@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from tryage.core.client_errors import marks_unhealthy, retry_after
 from tryage.core.redaction import describe_error
 from tryage.errors import InputError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tryage.errors import InputError, PersistenceError, TrafficError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.traffic.learner import UNDO, Alarm, Learner
 from tryage.traffic.learner_state import LearnerState
 from tryage.traffic.learning_report import LearningReport, compare

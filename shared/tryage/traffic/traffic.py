@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from tryage.core.validation import check_bools, check_number, require_extra
 from tryage.errors import InputError
 from tryage.files import replace_file
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 from tryage.traffic.records import (
     DecisionRecord,
     Event,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from tryage.errors import TrafficError
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tryage.perception.locks import ForkSafeLock
+from tryage.locks import ForkSafeLock
 
 
 @pytest.fixture
