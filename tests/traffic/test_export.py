@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from tryage.traffic.spending import Charge, Purse
+
 
 def lines(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -37,6 +39,21 @@ def test_only_what_belongs_to_a_key_is_written_on_demand(log, decision, tmp_path
     log.add_event("alarm", {})
     assert log.export(tmp_path / "log.jsonl", key="ann") == 1
     assert [line["decision"]["id"] for line in lines(tmp_path / "log.jsonl")] == ["d1"]
+
+
+def test_what_budgets_hold_of_a_key_is_written_too(log, tmp_path):
+    for key in ("ann", "bob"):
+        purse = Purse("day", key, 0.0, 86_400.0)
+        log.spending._store.apply([Charge(purse, f"d-{key}", 10.0, 2.0, 1.5, (4.0,))], [])
+    assert log.export(tmp_path / "log.jsonl", key="ann") == 0
+    purse, charge = lines(tmp_path / "log.jsonl")
+    assert {name: purse["purse"][name] for name in ("key", "end", "spent")} == {
+        "key": "ann",
+        "end": 86_400.0,
+        "spent": 2.0,
+    }
+    assert purse["purse"]["content"]["costs"] == [4.0]
+    assert (charge["charge"]["decision_id"], charge["charge"]["usd"]) == ("d-ann", None)
 
 
 def test_many_events_come_page_by_page(log, tmp_path, monkeypatch):

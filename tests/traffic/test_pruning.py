@@ -11,6 +11,7 @@ pytest.importorskip("sqlalchemy")
 
 from tryage.errors import InputError
 from tryage.traffic.schema import FEEDBACK
+from tryage.traffic.spending import Charge, Purse
 
 DAY = 86_400.0
 NOW = time.time()
@@ -97,3 +98,14 @@ def test_deleted_texts_are_in_no_file(open_log, url, decision):
 def test_days_are_a_number_of_at_least_0(log, days):
     with pytest.raises(InputError):
         log.prune(days)
+
+
+def test_what_a_budget_without_periods_knows_of_a_key_goes_with_its_last_request(log, tmp_path):
+    for key in ("ann", "bob"):
+        charges = [Charge(Purse("mean", key, 0.0), f"{key}{age}", NOW - age * DAY, 1.0, 1.0)
+                   for age in (100, 1)]  # fmt: skip
+        log.spending._store.apply(charges, [])
+    assert log.prune(days=30, key="ann") == {"charges": 1}
+    assert log.prune(days=0, key="ann") == {"charges": 1, "purses": 1}
+    log.export(tmp_path / "log.jsonl")
+    assert "ann" not in (tmp_path / "log.jsonl").read_text("utf-8")

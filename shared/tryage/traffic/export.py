@@ -1,4 +1,4 @@
-"""The log as JSON lines: each decision with all that is kept about it, then the events."""
+"""The log as JSON lines: each decision with all that is kept about it, budgets, then events."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sqlalchemy.engine import RowMapping
+
     from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
 
 def to_json_lines(
     decisions: Iterable[tuple[DecisionRecord, Outcome | None, list[Feedback]]],
+    spending: Iterable[tuple[str, RowMapping]],
     events: Iterable[Event],
 ) -> Iterator[str]:
-    """Yield `{"decision": ..., "outcome": ..., "feedback": [...]}` and `{"event": ...}` as lines.
+    """Yield `{"decision": ..., "outcome": ..., "feedback": [...]}` as lines, then all else.
 
-    Each record has its fields by name; a position is a list of numbers.
+    That is `{"purse": ...}` and `{"charge": ...}` of budgets, and `{"event": ...}`. Each record has
+    its fields by name; a position is a list of numbers.
     """
     for decision, outcome, feedback in decisions:
         line = {
@@ -29,8 +33,17 @@ def to_json_lines(
             "feedback": [_to_dict(one) for one in feedback],
         }
         yield json.dumps(line, ensure_ascii=False, default=dataclasses.asdict)
+    for kind, row in spending:
+        yield json.dumps({kind: _purse_or_charge(row)}, ensure_ascii=False)
     for event in events:
         yield json.dumps({"event": _to_dict(event)}, ensure_ascii=False)
+
+
+def _purse_or_charge(row: RowMapping) -> dict[str, Any]:
+    values = dict(row)
+    if "content" in values:
+        values["content"] = json.loads(values["content"])
+    return values
 
 
 def _to_dict(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of four dataclasses

@@ -28,7 +28,8 @@ def prune(database: Database, cutoff: float, key: str | None) -> Counter[str]:
     """Delete all from before a time, or only what belongs to a key; return the numbers deleted.
 
     Of each router's snapshots the last one stays, whenever it was made, and so does what a budget
-    has spent in a period that still goes on.
+    has spent in a period that still goes on. A budget without periods forgets a key with its last
+    request.
 
     Raises:
         TrafficError: the store fails; what was deleted before stays deleted.
@@ -95,17 +96,21 @@ def _delete_others(connection: sa.Connection, cutoff: float) -> Counter[str]:
 
 def _delete_spending(connection: sa.Connection, cutoff: float, key: str | None) -> Counter[str]:
     """Delete what budgets have spent, but not of periods that last until after the cutoff."""
-    conditions = {"charges": CHARGES.c.time < cutoff, "purses": PURSES.c.end < cutoff}
+    old_charge, old_purse = CHARGES.c.time < cutoff, PURSES.c.end < cutoff
     if key is not None:
-        conditions["charges"] &= CHARGES.c.key == key
-        conditions["purses"] &= PURSES.c.key == key
-    tables = {"charges": CHARGES, "purses": PURSES}
+        old_charge &= CHARGES.c.key == key
+        old_purse = (PURSES.c.key == key) & (old_purse | (PURSES.c.end.is_(None) & ~_has_charge()))
+    # In this order: a purse without an end goes when its last charge is gone.
     return Counter(
         {
-            name: connection.execute(sa.delete(tables[name]).where(condition)).rowcount
-            for name, condition in conditions.items()
+            "charges": connection.execute(sa.delete(CHARGES).where(old_charge)).rowcount,
+            "purses": connection.execute(sa.delete(PURSES).where(old_purse)).rowcount,
         }
     )
+
+
+def _has_charge() -> sa.ColumnElement[bool]:
+    return sa.exists().where(CHARGES.c.budget == PURSES.c.budget, CHARGES.c.key == PURSES.c.key)
 
 
 def _has_decision(decision_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

@@ -15,10 +15,21 @@ from tryage.traffic.records import (
     Snapshot,
 )
 from tryage.traffic.rows import decision_record, event_record, feedback_record, outcome_record
-from tryage.traffic.schema import COUNTERS, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, SNAPSHOTS
+from tryage.traffic.schema import (
+    CHARGES,
+    COUNTERS,
+    DECISIONS,
+    EVENTS,
+    FEEDBACK,
+    OUTCOMES,
+    PURSES,
+    SNAPSHOTS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy.engine import RowMapping
 
 LoggedDecision: TypeAlias = tuple[DecisionRecord, Outcome | None, list[Feedback]]
 
@@ -132,6 +143,19 @@ def decision_page(
     ids = [record.id for record in records]
     outcomes, feedback = _outcomes_of(connection, ids), _feedback_of(connection, ids)
     return [(one, outcomes.get(one.id), feedback.get(one.id, [])) for one in records]
+
+
+def spending_rows(connection: sa.Connection, key: str | None) -> Iterator[tuple[str, RowMapping]]:
+    """Yield what budgets hold as ("purse" or "charge", row), in order; of one key if given."""
+    for kind, table, order in (
+        ("purse", PURSES, (PURSES.c.budget, PURSES.c.key, PURSES.c.start)),
+        ("charge", CHARGES, (CHARGES.c.time, CHARGES.c.budget, CHARGES.c.decision_id)),
+    ):
+        query = sa.select(table).order_by(*order)
+        if key is not None:
+            query = query.where(table.c.key == key)
+        for row in connection.execute(query).mappings():
+            yield kind, row
 
 
 def _outcomes_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Outcome]:

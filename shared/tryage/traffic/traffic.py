@@ -341,21 +341,24 @@ class Traffic:
     def export(self, path: str | Path, *, key: str | None = None) -> int:
         """Write all decisions with what came of them as JSON lines, and return their number.
 
-        With a `key`, only those of that thread or user; without one, events are added.
+        What budgets have spent comes next. With a `key`, only what belongs to that thread or user;
+        without one, events are added.
 
         Raises:
             TrafficError: the store fails; a file that was there stays as it was.
         """
+        from tryage.traffic import reads
         from tryage.traffic.export import to_json_lines
 
         n_decisions = 0
         with (
             replace_file(Path(path)) as partial_path,
             partial_path.open("w", encoding="utf-8") as file,
+            self._database.read() as connection,
         ):
-            for line in to_json_lines(
-                self.decisions(key=key), self._events() if key is None else ()
-            ):
+            spending = reads.spending_rows(connection, key)
+            events = self._events() if key is None else ()
+            for line in to_json_lines(self.decisions(key=key), spending, events):
                 file.write(line + "\n")
                 n_decisions += line.startswith('{"decision"')
         return n_decisions
