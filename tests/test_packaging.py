@@ -48,6 +48,7 @@ LAZY_PACKAGES = (
     "tryage.traffic",
     "tryage.simulation",
     "tryage.policies",
+    "tryage.config",
     "tryage.chat",
     "tryage.tools",
     "tryage.testing",

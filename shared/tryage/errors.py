@@ -5,6 +5,7 @@ TryageError
 │   ├── FlagError                      a malformed flag in a prompt
 │   ├── LibraryError                   an empty library, duplicate names, an unknown expert
 │   ├── QTableError                    a Q-table that cannot be read or used
+│   ├── ConfigError                    a `tryage.toml` with problems, each with its line
 │   └── GuaranteeError                 measured answers that do not allow a guarantee
 ├── InfeasibleError (ValueError)       limits that no assignment of prompts to experts meets
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
@@ -30,7 +31,7 @@ TryageError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,42 @@ class LibraryError(InputError):
 
 class QTableError(InputError):
     """A Q-table cannot be read or used."""
+
+
+class ConfigProblem(NamedTuple):
+    """One problem of a file of settings: the file, the line from 1, the path of the key, and what.
+
+    The line is None where the file has nothing to point at, and the key is "" for the whole file.
+    """
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return the problem in one line, as editors and terminals link it."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class ConfigError(InputError):
+    """A file of settings is missing or wrong; `problems` holds all that is wrong with it."""
+
+    def __init__(self, message: str = "", problems: Sequence[ConfigProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, *problems: ConfigProblem) -> ConfigError:
+        """Return the error that lists problems, one in a line."""
+        lines = [str(problem) for problem in problems]
+        head = [f"{len(lines)} problems in the settings:"] if len(lines) > 1 else []
+        return cls("\n".join([*head, *lines]), problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the problems."""
+        return type(self), (str(self), self.problems)
 
 
 class GuaranteeError(InputError):
