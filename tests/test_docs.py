@@ -14,12 +14,14 @@ from typer.testing import CliRunner
 from tryage import Router
 from tryage.cli import app
 from tryage.core import flags
+from tryage.files import parse_toml
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_SHOWN_RESULT = re.compile(r"^ *print\(.*\)(?:  |\n *)# (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -62,7 +64,9 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", with_blocks("python"))
 @pytest.mark.usefixtures("hub")
-def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
+def test_the_examples_of_a_page_run_and_print_what_stands_behind(
+    page, tmp_path, monkeypatch, capsys
+):
     codes = blocks(page, "python")
     if "from_pretrained()" in "".join(codes) and not (BUNDLED_FOLDER / "router.json").exists():
         pytest.skip("the bundled router has not been built")
@@ -72,6 +76,10 @@ def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatc
     names: dict[str, object] = {"__name__": page.stem}
     for number, code in enumerate(codes, start=1):
         exec(compile(code, f"{page.name}, example {number}", "exec"), names)  # noqa: S102 - ours
+    printed = " ".join(capsys.readouterr().out.split())
+    for comment in _SHOWN_RESULT.findall("".join(codes)):
+        for part in comment.split("..."):
+            assert part.strip(" .") in printed, comment
 
 
 def test_every_tryage_command_shown_exists_with_its_options():
@@ -180,3 +188,18 @@ def test_every_public_name_listed_in_the_api_page_exists():
         home = import_module(module)
         for name in re.findall(r"`(\w+)`", names):
             assert hasattr(home, name), f"{module}.{name}"
+
+
+def test_every_page_is_listed_in_the_readme():
+    listed = README.read_text("utf-8")
+    missing = [
+        page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in listed
+    ]
+    assert missing == []
+
+
+def test_every_extra_of_the_package_is_on_the_page_about_extras():
+    tables = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")
+    extras = set(tables["project"]["optional-dependencies"])
+    page = (ROOT / "docs" / "extras.md").read_text("utf-8")
+    assert [name for name in sorted(extras) if f"`{name}`" not in page] == []
