@@ -14,7 +14,16 @@ SOURCES = (ROOT / "shared", ROOT / "src")
 # Test files about the project as a whole.
 PROJECT_TESTS = {
     TESTS / f"test_{subject}.py"
-    for subject in ("demo", "docs", "layout", "packaging", "release", "site", "traffic_example")
+    for subject in (
+        "demo",
+        "docs",
+        "layout",
+        "packaging",
+        "release",
+        "site",
+        "site_notebooks",
+        "traffic_example",
+    )
 }
 
 # Source folders of test folders with another name; all others are in shared/tryage.
