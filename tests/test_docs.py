@@ -1,9 +1,10 @@
-"""README and docs keep their word: examples run, commands and files exist, the grammar is ours."""
+"""All pages keep their word: examples run, commands and files exist, the grammar is ours."""
 
 from __future__ import annotations
 
 import itertools
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -19,18 +20,28 @@ from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+_SITE = runpy.run_path(str(ROOT / ".ci" / "docs" / "pages.py"))
+PAGES = sorted(
+    path for shown in _SITE["PATTERNS"] for path in ROOT.glob(shown) if path.suffix == ".md"
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SHOWN_RESULT = re.compile(r"^ *print\(.*\)(?:  |\n *)# (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return [code for kind, code in _BLOCK.findall(page.read_text("utf-8")) if kind == language]
+    text = page.read_text("utf-8").replace("<this repository>", str(BUNDLED_FOLDER))
+    return [code for kind, code in _BLOCK.findall(text) if kind == language]
+
+
+def name(page: Path) -> str:
+    """Return the name of a page in the tests."""
+    path = page.relative_to(ROOT).as_posix()
+    return page.name if path in (page.name, f"docs/{page.name}") else path
 
 
 def with_blocks(language: str) -> list:
-    return [pytest.param(p, id=p.name) for p in PAGES if blocks(p, language)]
+    return [pytest.param(p, id=name(p)) for p in PAGES if blocks(p, language)]
 
 
 def commands(program: str) -> list[list[str]]:
@@ -112,7 +123,15 @@ def test_every_make_target_shown_exists():
     assert {words[0] for words in commands("make")} <= targets
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in PAGES])
+def test_every_script_shown_exists(page):
+    for script in re.findall(
+        r"(?<![\w/.])((?:benchmarks|examples)/[\w/]+\.py)", page.read_text("utf-8")
+    ):
+        assert (ROOT / script).exists(), script
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in PAGES])
 def test_every_link_to_a_file_resolves(page):
     for target in _LINK.findall(page.read_text("utf-8")):
         if "://" not in target and not target.startswith("#"):
