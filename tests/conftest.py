@@ -63,6 +63,16 @@ def no_failures_before():
 
 
 @pytest.fixture
+def telemetry():
+    """Spans and metrics in memory, which are written until the test ends."""
+    pytest.importorskip("opentelemetry.sdk")
+    from tryage.testing import MemoryTelemetry
+
+    with MemoryTelemetry() as memory:
+        yield memory
+
+
+@pytest.fixture
 def finishes_in_child():
     """Tell whether a forked child finishes a function within ten seconds."""
     if not hasattr(os, "fork"):

@@ -31,6 +31,7 @@ HEAVY = (
     "httpx",
     "pandas",
     "textstat",
+    "opentelemetry",
 )
 
 
@@ -45,6 +46,7 @@ LAZY_PACKAGES = (
     "tryage.learning.evaluation",
     "tryage.learning.cotraining",
     "tryage.learning.traffic_report",
+    "tryage.telemetry",
     "tryage.traffic",
     "tryage.simulation",
     "tryage.policies",

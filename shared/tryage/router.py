@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
 from tryage.router_log import RouterLog
 from tryage.router_sources import RouterSources
+from tryage.telemetry.observer import TELEMETRY, traced
 from tryage.traffic.decision_log import open_log
 from tryage.traffic.explorer import Explorer
 
@@ -178,7 +180,12 @@ class Router(RouterLog, RouterSources):
         Raises:
             InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
         """
-        decisions = self.decide_batch(prompts, preferences, contexts=contexts)
+        observer = TELEMETRY.observer
+        if observer is None:
+            decisions = self.decide_batch(prompts, preferences, contexts=contexts)
+        else:
+            decide = partial(self.decide_batch, prompts, preferences, contexts=contexts)
+            decisions = traced(decide, observer)
         if self.records:
             for decision in decisions:
                 self.record(decision)

@@ -21,6 +21,7 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
+from tryage.telemetry.observer import tracing_failures
 from tryage.traffic.imports import DECISION_ID_KEY
 from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
 from tryage_langchain._cached_answers import answer_settings
@@ -99,10 +100,11 @@ class RoutedChatModel(BaseChatModel):
         uses_cache: bool = True,
     ) -> PlannedCall:
         """Read a call and choose for it: all that happens before a model is asked."""
-        (planned_call,) = plan_calls([CallInput(self, input, config, kwargs, uses_cache)])
-        if isinstance(planned_call, Exception):
-            raise planned_call
-        return planned_call
+        with tracing_failures():
+            (planned_call,) = plan_calls([CallInput(self, input, config, kwargs, uses_cache)])
+            if isinstance(planned_call, Exception):
+                raise planned_call
+            return planned_call
 
     async def _aplan_call(
         self,
@@ -114,7 +116,8 @@ class RoutedChatModel(BaseChatModel):
     ) -> PlannedCall:
         """Do what `_plan_call` does, together with other calls, in a thread if it takes long."""
         call_input = CallInput(self, input, config, kwargs, uses_cache)
-        return await self._executor.run(call_input, input_size(input))
+        with tracing_failures():
+            return await self._executor.run(call_input, input_size(input))
 
     def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call, with those that this model itself has."""

@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import AIMessage
 from langchain_core.runnables.config import patch_config, run_in_executor
 from pydantic import PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
+from tryage.chat.call_observer import observe_decision
 from tryage.chat.costs import PoolPrices
 from tryage.chat.savings import AnswerCosts, SavingsCounter
 from tryage.chat.settings import MODEL_KEY
@@ -24,8 +23,8 @@ from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError, TryageError
+from tryage.telemetry.observer import measured, trace, tracing_failures
 from tryage.traffic.imports import DECISION_ID_KEY
-from tryage.traffic.records import Outcome
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
 from tryage_langchain._call import innermost_model, log_keys, policy_metadata
 from tryage_langchain._call_settings import (
@@ -35,9 +34,10 @@ from tryage_langchain._call_settings import (
     query_of,
     read_call_settings,
 )
+from tryage_langchain._child_runs import ChildBatch, ChildRun, begin_runs, run_outcome, with_id
 from tryage_langchain._clients import client_with_effort
 from tryage_langchain._efforts import own_effort
-from tryage_langchain._fallback import RECORD_KEY, aemit_decision, emit_decision
+from tryage_langchain._fallback import aemit_decision, emit_decision
 from tryage_langchain._messages import (
     add_chunk,
     clean_input,
@@ -93,13 +93,15 @@ class RouterInvokeMixin(BatchMixin):
         **kwargs: Any,
     ) -> Any:
         check_arguments(kwargs)
-        decision = self._session.decide(input, config)
+        with tracing_failures():
+            decision = self._session.decide(input, config)
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
+            trace([decision])
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
         with self._session.counting(run):
-            return with_id(run.child.invoke(run.input, run.config, **kwargs), run)
+            return with_id(run.asking(run.child.invoke)(**kwargs), run)
 
     async def _ainvoke(
         self,
@@ -112,13 +114,15 @@ class RouterInvokeMixin(BatchMixin):
         decision = await self._adecide(input, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
+            trace([decision])
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
         with self._session.counting(run):
-            return with_id(await run.child.ainvoke(run.input, run.config, **kwargs), run)
+            return with_id(await run.asking(run.child.ainvoke)(**kwargs), run)
 
     async def _adecide(self, input: Any, config: RunnableConfig) -> Decision:
-        return await self._executor.run((self._session, input, config), input_size(input))
+        with tracing_failures():
+            return await self._executor.run((self._session, input, config), input_size(input))
 
     # A stream ------------------------------------------------------------------------------
 
@@ -162,13 +166,16 @@ class RouterInvokeMixin(BatchMixin):
     ) -> Iterator[Any]:
         check_arguments(kwargs)
         value: Any = reduce(add_chunk, inputs, None)
-        decision = self._session.decide(value, config)
+        with tracing_failures():
+            decision = self._session.decide(value, config)
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
+            trace([decision])
             yield decision
             return
         run = self._session.child_run(decision, value, run_manager, config)
         with self._session.counting(run):
+            run.begin()
             for i, chunk in enumerate(run.child.stream(run.input, run.config, **kwargs)):
                 yield chunk if i else with_id(chunk, run)
 
@@ -186,11 +193,13 @@ class RouterInvokeMixin(BatchMixin):
         decision = await self._adecide(value, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
+            trace([decision])
             yield decision
             return
         run = self._session.child_run(decision, value, run_manager, config)
         is_first = True
         with self._session.counting(run):
+            run.begin()
             async for chunk in run.child.astream(run.input, run.config, **kwargs):
                 yield with_id(chunk, run) if is_first else chunk
                 is_first = False
@@ -210,6 +219,8 @@ class RouterInvokeMixin(BatchMixin):
             if isinstance(outcome, Decision):
                 emit_decision(outcome, manager, child_config)
         batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
+        trace([] if batches else [one for one in outcomes if isinstance(one, Decision)])
+        begin_runs(batches)
         answers = run_batch(
             lambda batch: batch.child.batch(*batch.arguments, return_exceptions=True, **kwargs),
             batches,
@@ -231,6 +242,8 @@ class RouterInvokeMixin(BatchMixin):
             if isinstance(outcome, Decision):
                 await aemit_decision(outcome, manager, child_config)
         batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
+        trace([] if batches else [one for one in outcomes if isinstance(one, Decision)])
+        begin_runs(batches)
         answers = await arun_batch(
             lambda batch: batch.child.abatch(*batch.arguments, return_exceptions=True, **kwargs),
             batches,
@@ -287,6 +300,7 @@ class RunnableSession:
         """Count one run by the tokens that its models have reported; without any, it failed."""
         is_answer, usage = error is None, run.usage.usage
         costs = self.prices.compare(run.name, usage)
+        run.settle(costs, error)
         outcome = run_outcome(run, costs, self.prices.best_single, error)
         served_by, latency = outcome.served_by, outcome.latency
         self.router.settle(run.decision_id, served_by, cost=costs.billed, latency=latency)
@@ -307,11 +321,8 @@ class RunnableSession:
             NoExpertError, PerceptionError: as in `Router.route`.
         """
         settings = read_call_settings(config)
-        return self.router.route(
-            self._text(value, settings),
-            call_preferences(settings, self.router),
-            context=log_context(config),
-        )
+        text, preferences = self._text(value, settings), call_preferences(settings, self.router)
+        return self._decide([text], [preferences], [log_context(config)])[0]
 
     def decide_batch(
         self, values: Sequence[Any], configs: Sequence[RunnableConfig]
@@ -322,10 +333,24 @@ class RunnableSession:
             texts = [self._text(*pair) for pair in zip(values, settings, strict=True)]
             preferences = [call_preferences(call, self.router) for call in settings]
             contexts = [log_context(config) for config in configs]
-            return list(self.router.route_batch(texts, preferences, contexts=contexts))
+            return [*self._decide(texts, preferences, contexts)]
         except TryageError:
             pairs = zip(values, configs, strict=True)
             return [self._decide_or_error(value, config) for value, config in pairs]
+
+    def _decide(
+        self,
+        texts: Sequence[str],
+        preferences: Sequence[Preferences],
+        contexts: Sequence[ConversationContext],
+    ) -> list[Decision]:
+        """Decide and write the log; the trace of each decision is that of the run of its input."""
+        decide = partial(self.router.decide_batch, texts, preferences, contexts=contexts)
+        decisions = measured(decide)
+        if self.router.records:
+            for decision in decisions:
+                self.router.record(decision)
+        return decisions
 
     def child_run(
         self, decision: Decision, value: Any, manager: ChainRunManager, config: RunnableConfig
@@ -346,6 +371,8 @@ class RunnableSession:
         return ChildRun(
             *(self.runnables[name], child_input, child_config, name, usage, decision.id),
             policies=[change.to_dict() for change in decision.changes],
+            expected=None if decision.chosen is None else decision.chosen.cost,
+            observer=observe_decision(decision, self.runnables),
         )
 
     def group_by_child(
@@ -446,77 +473,9 @@ def call_preferences(settings: CallSettings, router: Router) -> Preferences:
     return settings.preferences.tightened(Preferences(only=[router.library[settings.model].name]))
 
 
-@dataclass(frozen=True)
-class ChildRun:
-    """What a chosen runnable is called with; `usage` counts the tokens of its models.
-
-    `policies` are what policies changed in the decision, as records have it.
-    """
-
-    child: Runnable[Any, Any]
-    input: Any
-    config: RunnableConfig
-    name: str
-    usage: UsageCallback
-    decision_id: str
-    policies: Sequence[Mapping[str, Any]] = ()
-    started: float = field(default_factory=time.monotonic)
-
-
-def run_outcome(
-    run: ChildRun, costs: AnswerCosts, best_single: str | None, error: Exception | None
-) -> Outcome:
-    """Return what came of a run, for the log of traffic."""
-    usage = run.usage.usage
-    return Outcome(
-        decision_id=run.decision_id,
-        time=time.time(),
-        served_by=run.name if error is None else None,
-        latency=time.monotonic() - run.started,
-        input_tokens=None if usage is None else round(usage.input_tokens),
-        output_tokens=None if usage is None else round(usage.output_tokens),
-        cost=costs.billed,
-        best_single=best_single,
-        best_single_cost=costs.best_single,
-        dearest_cost=costs.dearest,
-        error=None if error is None else type(error).__name__,
-        failed=() if error is None else (run.name,),
-    )
-
-
-def with_id(answer: Any, run: ChildRun) -> Any:
-    """Return an answer with the id of its decision; one without a message stays as it is."""
-    if not isinstance(answer, AIMessage) or RECORD_KEY in answer.response_metadata:
-        return answer
-    record: dict[str, Any] = {"id": run.decision_id, "model": run.name}
-    if run.policies:
-        record["policies"] = run.policies
-    metadata = {**answer.response_metadata, RECORD_KEY: record}
-    return answer.model_copy(update={"response_metadata": metadata})
-
-
 def log_context(config: RunnableConfig) -> ConversationContext:
     """Return the keys and tags of a config, for the log of traffic."""
     return ConversationContext(keys=log_keys(config), tags=tuple(config.get("tags") or ()))
-
-
-@dataclass
-class ChildBatch:
-    """The rows of a batch that one runnable answers."""
-
-    child: Runnable[Any, Any]
-    rows: list[int] = field(default_factory=list)
-    runs: list[ChildRun] = field(default_factory=list)
-
-    def add(self, row: int, run: ChildRun) -> None:
-        """Add one row of the batch."""
-        self.rows.append(row)
-        self.runs.append(run)
-
-    @property
-    def arguments(self) -> tuple[list[Any], list[RunnableConfig]]:
-        """The arguments of the runnable's `batch`."""
-        return [run.input for run in self.runs], [run.config for run in self.runs]
 
 
 def _merge_answers(

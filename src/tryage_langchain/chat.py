@@ -33,6 +33,7 @@ from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import estimate_tokens
+from tryage.telemetry.observer import trace
 from tryage_langchain._arguments import BoundArguments, bound_tools
 from tryage_langchain._call import BOUND_KEY, ChatSession
 from tryage_langchain._call_settings import CALL_SETTINGS
@@ -238,7 +239,9 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             LibraryError: the call names an unknown model.
         """
         run_config = self._run_config(config)
-        return self._plan_call(input, run_config, self._child_kwargs(None, kwargs)).plan
+        plan = self._plan_call(input, run_config, self._child_kwargs(None, kwargs)).plan
+        trace([] if plan.turn_choice is not None else [plan.decision])
+        return plan
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:
         """Return in words what would be asked about an input, and why; no model is asked.

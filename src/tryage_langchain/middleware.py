@@ -41,6 +41,7 @@ from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
+from tryage.telemetry.observer import tracing_failures
 from tryage_langchain._agent_answers import (
     AGENT_CACHE,
     AgentAnswer,
@@ -236,7 +237,9 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Let the chosen model answer the call, or the next one, and record which model did."""
-        call, meter = self._plan_call(_read_call(self, request)), AgentUsageMeter()
+        with tracing_failures():
+            call = self._plan_call(_read_call(self, request))
+        meter = AgentUsageMeter()
         emit = partial(_emit, emit_event, call, with_runtime(current_config(), request.runtime))
         ask = partial(_ask, call, handler, meter)
         hooks = _hooks(self._session.clients.get_client, emit, ask, meter)
@@ -258,7 +261,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; routing that takes long does not block the event loop."""
-        call = await self._executor.run(_read_call(self, request), input_size(request.messages))
+        with tracing_failures():
+            call = await self._executor.run(_read_call(self, request), input_size(request.messages))
         meter = AgentUsageMeter()
         emit = partial(_emit, aemit_event, call, with_runtime(current_config(), request.runtime))
         ask = partial(_aask, call, handler, meter)

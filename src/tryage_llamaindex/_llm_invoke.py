@@ -17,6 +17,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
 from tryage.errors import TryageError
+from tryage.telemetry.observer import tracing_failures
 from tryage_llamaindex._call import (
     MessagesWithContext,
     StructuredPredictArguments,
@@ -96,7 +97,8 @@ class RoutedLLM(FunctionCallingLLM):
     async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
         """Choose together with the calls of other tasks, in a thread if that takes long."""
         size = sum(len(turn.text) for turn in call.conversation.turns)
-        return await self._executor.run((self, call), size)
+        with tracing_failures():
+            return await self._executor.run((self, call), size)
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> MessagesWithContext:
         """Fill a template, and keep the query that it is filled with.
@@ -136,7 +138,8 @@ def _plan_calls(
 
 def _plan(session: LLMSession, call: LLMCall) -> RoutingPlan:
     """Choose for one call."""
-    return _order_plan(session, call, session.plan(call))
+    with tracing_failures():
+        return _order_plan(session, call, session.plan(call))
 
 
 def _order_plan(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> RoutingPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from contextvars import copy_context
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -22,6 +23,7 @@ from tryage.tools.tool import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextvars import Context
 
     from llama_index.core.schema import QueryBundle
     from llama_index.core.tools import ToolMetadata
@@ -143,7 +145,7 @@ class TryageSelector(BaseSelector):
         self, choices: Sequence[ToolMetadata], query: QueryBundle
     ) -> TryageSelection:
         size = len(query.query_str) + sum(len(choice.description or "") for choice in choices)
-        return await self._executor.run((self, choices, query), size)
+        return await self._executor.run((self, choices, query, copy_context()), size)
 
     def _default_index(self, choices: Sequence[ToolMetadata]) -> int | None:
         """Return the index of the default.
@@ -167,7 +169,7 @@ class TryageSelector(BaseSelector):
         """Accept nothing: there is no LLM to prompt."""
 
 
-_SelectorCall: TypeAlias = "tuple[TryageSelector, Sequence[ToolMetadata], QueryBundle]"
+_SelectorCall: TypeAlias = "tuple[TryageSelector, Sequence[ToolMetadata], QueryBundle, Context]"
 
 
 def _select_all(calls: Sequence[_SelectorCall]) -> list[TryageSelection | Exception]:
@@ -176,10 +178,14 @@ def _select_all(calls: Sequence[_SelectorCall]) -> list[TryageSelection | Except
 
 
 def _select_or_error(
-    selector: TryageSelector, choices: Sequence[ToolMetadata], query: QueryBundle
+    selector: TryageSelector,
+    choices: Sequence[ToolMetadata],
+    query: QueryBundle,
+    context: Context,
 ) -> TryageSelection | Exception:
+    """Select in the context of the coroutine that waits, so that traces show what belongs to it."""
     try:
-        return selector._select(choices=choices, query=query)  # noqa: SLF001 - our own class
+        return context.run(selector._select, choices=choices, query=query)  # noqa: SLF001 - our own class
     except Exception as error:  # noqa: BLE001 - the coroutine that waits for the selection gets it
         return error
 

@@ -40,6 +40,7 @@ from tryage_server.errors import (
 )
 from tryage_server.limits import LimitMiddleware
 from tryage_server.settings import ServerSettings
+from tryage_server.telemetry import TraceContextMiddleware, add_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,7 +61,8 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
 
     `POST /v1/chat/completions` answers with one of the models of `chat`, as a whole or as a stream.
     `POST /v1/decide` says which, and asks none. `GET /v1/models` lists what the field `model` may
-    say, `GET /health` tells that the process lives, `GET /ready` that a model can be asked.
+    say, `GET /health` tells that the process lives, `GET /ready` that a model can be asked. With
+    `metrics`, `GET /metrics` is for Prometheus.
 
     Raises:
         InputError: `chat` is no ChatTryage.
@@ -82,9 +84,12 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
         lifespan=lifespan,
     )
     app.add_middleware(LimitMiddleware, settings=limits)
+    app.add_middleware(TraceContextMiddleware)
     _add_error_handlers(app)
     _add_answers(app, chat, limits)
     _add_status(app, chat)
+    if limits.metrics:
+        add_metrics(app)
     return app
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 
 from tryage_server.errors import error_response
+from tryage_server.telemetry import METRICS_PATH
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -31,8 +32,12 @@ class LimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
-        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not (path.startswith(_GUARDED) or path == METRICS_PATH):
             await self._app(scope, receive, send)
+            return
+        if path == METRICS_PATH and self._has_key(_authorization(scope)):
+            await self._app(scope, receive, send)  # also while too many requests are answered
             return
         refusal = self._refusal(scope)
         if refusal is not None:
@@ -47,7 +52,7 @@ class LimitMiddleware:
     def _refusal(self, scope: Scope) -> Response | None:
         """Return why a request is refused, None if it is not."""
         headers = dict(scope["headers"])
-        if not self._has_key(headers.get(b"authorization", b"")):
+        if not self._has_key(_authorization(scope)):
             advice = "Send a key: Authorization: Bearer <key>."
             return error_response(401, advice, "invalid_api_key")
         length = headers.get(b"content-length", b"0")
@@ -65,6 +70,11 @@ class LimitMiddleware:
         given = rest.strip() if scheme.lower() == b"bearer" else authorization.strip()
         # All keys are compared, in constant time, so that the time tells nothing.
         return sum([hmac.compare_digest(given, key) for key in self._keys]) > 0
+
+
+def _authorization(scope: Scope) -> bytes:
+    value: bytes = dict(scope["headers"]).get(b"authorization", b"")
+    return value
 
 
 class _LimitedBody:

@@ -29,6 +29,7 @@ class ServerSettings:
         max_requests: Requests that are answered at the same time; others get the status 503.
         deadline: Seconds for an answer, over all models that are asked, or until its stream begins.
         stop_seconds: Seconds that answers have to end when the server stops.
+        metrics: Whether `GET /metrics` shows the metrics of the process; it needs a key, too.
 
     Raises:
         InputError: a number out of range, or a key of fewer than 16 characters.
@@ -39,6 +40,7 @@ class ServerSettings:
     max_requests: int = 200
     deadline: float = 600.0
     stop_seconds: float = 30.0
+    metrics: bool = False
 
     def __post_init__(self) -> None:
         """Check the keys and the numbers."""

@@ -18,6 +18,7 @@ from tryage.errors import (
     DeadlineExceededError,
     InvalidAnswerError,
 )
+from tryage.telemetry.observer import TELEMETRY
 from tryage.traffic.health import HealthRegistry
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Attempts:
         health: Which models fail now.
         key_of: Returns the key of an expert's model in `health`; by default the expert's name.
         timer: How long the attempts may take; None is no limit.
+        on_cool_down: Is told an expert that is left out from now on, and for how many seconds.
 
     `failures` holds `(name, error)` in order, `escalations` `(name, reason)` of the answers that
     were not kept, and `cooling_down` the experts that were passed over. After an answer that was
@@ -76,8 +78,9 @@ class Attempts:
         health: HealthRegistry | None = None,
         key_of: Callable[[str], Hashable] = str,
         timer: CallTimer | None = None,
+        on_cool_down: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
-        self.plan = plan
+        self.plan, self._on_cool_down = plan, on_cool_down
         self.failures: list[tuple[str, Exception]] = []
         self.escalations: list[tuple[str, str]] = []
         self.cooling_down: list[str] = []
@@ -171,6 +174,8 @@ class Attempts:
         self._current = None
         if self._health.record_success(self._key_of(name), started):
             _log.info("Decision %s: %s answers again.", self.plan.id, name, extra=_extra(self.plan))
+            if TELEMETRY.observer is not None:
+                TELEMETRY.observer.recover(name)
 
     def add_failure(self, name: str, error: Exception, *, client_called: bool = True) -> None:
         """Note that an expert failed; `client_called` is False if its client cannot be made.
@@ -212,12 +217,17 @@ class Attempts:
         if attempt is not None and attempt.was_rushed(error):
             self._health.release(key, started)
             return
-        cool_down = self._health.record_failure(key, error, started)
-        if cool_down is not None:
-            _log.warning(
-                "Decision %s: %s cools down for %.1f seconds after %s.",
-                self.plan.id, name, cool_down, _error_label(error), extra=_extra(self.plan),
-            )  # fmt: skip
+        self.note_cool_down(name, error, self._health.record_failure(key, error, started))
+
+    def note_cool_down(self, name: str, error: Exception, seconds: float | None) -> None:
+        """Tell that an expert is left out for some seconds after an error; None is not at all."""
+        if seconds is None:
+            return
+        self._on_cool_down(name, seconds)
+        _log.warning(
+            "Decision %s: %s cools down for %.1f seconds after %s.",
+            self.plan.id, name, seconds, _error_label(error), extra=_extra(self.plan),
+        )  # fmt: skip
 
     # What the caller gets ------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from tryage.chat.call_observer import token_counts
 from tryage.chat.calls import Call
 from tryage.chat.hooks import SAMPLE_KEY
 from tryage.chat.streams import PeekedStream, read_on
 from tryage.core.policy_change import Verdict
 from tryage.errors import InputError
+from tryage.telemetry.observer import IGNORED_CALL, CallObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -57,6 +59,7 @@ class Cascade:
     hooks: FallbackHooks
     attempts: Attempts
     costs: CallCosts
+    observer: CallObserver = IGNORED_CALL
     earlier: tuple[str, Any] | None = None
 
     def ask(
@@ -106,6 +109,7 @@ class Cascade:
         self.costs.add_step(name, answer, [*spent, verdict.cost], verdict)
         if not verdict.is_kept:
             self.earlier = name, answer
+            self.observer.end_unkept(name, token_counts(self.hooks.read_usage(answer)))
             self.attempts.add_escalation(name, verdict.reason)
         return verdict.is_kept
 
@@ -140,6 +144,8 @@ class Cascade:
             answer = yield from self._read_on(sample.result, None)
             self.hooks.answered_by(sample.key)
             spent.append(self.costs.answer_cost(sample.expert, answer))
+            usage = token_counts(self.hooks.read_usage(answer))
+            self.observer.end_unkept(sample.key, usage, is_sample=True)
             evidence.append(self._evidence(answer))
         return evidence, spent
 

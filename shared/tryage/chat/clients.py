@@ -111,6 +111,11 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         """Count the clients."""
         return len(self._sources)
 
+    @property
+    def built(self) -> Mapping[str, C]:
+        """The clients that are made, by name."""
+        return self._clients
+
     def is_built(self, name: str) -> bool:
         """Tell whether the client exists already: making one may take a while."""
         return name in self._clients

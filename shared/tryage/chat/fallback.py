@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tryage.chat.answer_cache import AnswerReuse
 from tryage.chat.attempts import Attempts
+from tryage.chat.call_observer import observe_call, with_traces
 from tryage.chat.calls import Call, amake_call, make_call
 from tryage.chat.cascade import Cascade
 from tryage.chat.costs import CallCosts
@@ -30,6 +31,7 @@ from tryage.chat.streams import PeekedStream
 from tryage.chat.time_limits import CallTimer, TimeLimits
 from tryage.chat.usage import NO_TOKENS
 from tryage.errors import InvalidAnswerError
+from tryage.telemetry.observer import IGNORED_CALL
 from tryage.traffic.health import HealthRegistry, process_health
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from tryage.core.policy_change import CachedAnswer
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
+    from tryage.telemetry.observer import CallObserver
 
 C = TypeVar("C")
 
@@ -104,7 +107,12 @@ class FallbackSession(Generic[C]):
             is_available=self.is_available,
         )
 
-    def attempts(self, plan: RoutingPlan, deadline: float | None = None) -> Attempts:
+    def attempts(
+        self,
+        plan: RoutingPlan,
+        deadline: float | None = None,
+        observer: CallObserver = IGNORED_CALL,
+    ) -> Attempts:
         """Return the attempts to get an answer; `deadline` is that of this call, in seconds."""
         return Attempts(
             plan,
@@ -113,6 +121,7 @@ class FallbackSession(Generic[C]):
             health=self.health_registry,
             key_of=self.clients.health_key,
             timer=CallTimer(self.limits.with_deadline(deadline)),
+            on_cool_down=observer.cool_down,
         )
 
     def asks_log_probabilities(self, plan: RoutingPlan, name: str) -> bool:
@@ -132,16 +141,28 @@ class FallbackSession(Generic[C]):
         if calls is None or calls.hedge is None:
             return None
         health, key_of = self.health_registry, self.clients.health_key
-        return HedgedCall(plan.first, calls.hedge, hooks, attempts.record, health, key_of)
+        noted = attempts.note_cool_down
+        return HedgedCall(plan.first, calls.hedge, hooks, attempts.record, health, key_of, noted)
 
-    def outcome(self, plan: RoutingPlan, hooks: FallbackHooks) -> CallOutcome:
+    def observe(self, plan: RoutingPlan) -> CallObserver:
+        """Return what telemetry is told of a call that begins now."""
+        return observe_call(plan, self.clients.built)
+
+    def outcome(
+        self, plan: RoutingPlan, hooks: FallbackHooks, observer: CallObserver = IGNORED_CALL
+    ) -> CallOutcome:
         """Write the plan into the log, and return what notes what comes of it."""
         judge, log = self.judge, self.chat_router.router.log
         ask = None
         if judge is not None and log is not None and judge.draws(plan.id):
             ask = partial(judge.submit, log)
         return CallOutcome(
-            self.chat_router, plan, self.signals, read_text=hooks.read_text, judge=ask
+            self.chat_router,
+            plan,
+            self.signals,
+            read_text=hooks.read_text,
+            judge=ask,
+            observer=observer,
         )
 
     def costs(
@@ -207,10 +228,13 @@ class _FallbackCall:
         hooks: FallbackHooks,
         deadline: float | None,
     ) -> None:
+        observer = session.observe(plan)
+        hooks = with_traces(hooks, observer)
         self.session, self.plan, self.hooks = session, plan, hooks
-        self.attempts, self.outcome = session.attempts(plan, deadline), session.outcome(plan, hooks)
+        self.attempts = session.attempts(plan, deadline, observer)
+        self.outcome = session.outcome(plan, hooks, observer)
         self.costs = session.costs(hooks, self.outcome, has_steps=bool(plan.steps))
-        self.cascade = Cascade(plan, hooks, self.attempts, self.costs)
+        self.cascade = Cascade(plan, hooks, self.attempts, self.costs, observer)
         self.reuse = AnswerReuse(session.chat_router.answer_caches, plan, hooks)
 
     def steps(self) -> FallbackSteps:

@@ -45,6 +45,8 @@ class HedgedCall:
         make_record: Returns the record of an answer of an expert.
         health: Which models fail now.
         key_of: Returns the key of an expert's model in `health`.
+        note_cool_down: Is told an expert that has failed, its error, and the seconds for which it
+            is left out, None if it is not.
         clock: Returns seconds that never go back.
 
     `was_asked` says whether the second expert was asked and has not failed, `has_won` whether its
@@ -60,8 +62,10 @@ class HedgedCall:
         make_record: Callable[[str], RoutingRecord],
         health: HealthRegistry,
         key_of: Callable[[str], Hashable],
+        note_cool_down: Callable[[str, Exception, float | None], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._note_cool_down = note_cool_down
         self.first, self.name, self.seconds = first, plan.expert or "", plan.seconds
         self._plan, self._hooks, self._clock = plan, hooks, clock
         self._make_record, self._health, self._key_of = make_record, health, key_of
@@ -143,7 +147,9 @@ class HedgedCall:
     def _note_failure(self, error: BaseException) -> None:
         """Note once that the second expert has failed."""
         if self.was_asked and isinstance(error, Exception):
-            self._health.record_failure(self._key_of(self.name), error, self._health_started)
+            key, started = self._key_of(self.name), self._health_started
+            seconds = self._health.record_failure(key, error, started)
+            self._note_cool_down(self.name, error, seconds)
         self.was_asked = False
 
     def _release(self) -> None:

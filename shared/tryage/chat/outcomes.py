@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from tryage.chat.call_observer import token_counts
 from tryage.chat.plan import COST_KEY
 from tryage.core.client_errors import error_scope
 from tryage.core.error_phrases import ErrorScope
 from tryage.errors import InputError, InvalidAnswerError
+from tryage.telemetry.observer import IGNORED_CALL, CallObserver
 from tryage.traffic.decision_log import make_feedback
 from tryage.traffic.records import Outcome
 
@@ -65,6 +67,7 @@ class CallOutcome:
         signals: Which signals are written.
         read_text: Returns the text of a whole answer, None if it has none.
         judge: Is given the question, the answer and the expert of each answer.
+        observer: What telemetry is told of the call.
         clock: Returns seconds that never go back.
     """
 
@@ -76,8 +79,10 @@ class CallOutcome:
         *,
         read_text: Callable[[Any], str | None] = lambda _: None,
         judge: Callable[[RoutingPlan, str, str], object] | None = None,
+        observer: CallObserver = IGNORED_CALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._observer = observer
         self._router, self._log = chat_router.router, chat_router.router.log
         self._plan, self._signals, self._clock = plan, frozenset(signals), clock
         self._best_single = None if self._log is None else chat_router.prices.best_single
@@ -108,6 +113,7 @@ class CallOutcome:
         """Note that a model has failed."""
         self._failed.append(name)
         self._error = self._error or type(error).__name__
+        self._observer.fail_attempt(name, error)
         signal = signal_of(error)
         if signal is not None and signal in self._signals:
             self._signal(signal, self._plan.id, name)
@@ -115,9 +121,11 @@ class CallOutcome:
     def break_off(self, error: Exception) -> None:
         """Note that a stream has ended with an error."""
         self._error = self._error or type(error).__name__
+        self._observer.break_off(error)
 
     def settle(self, record: RoutingRecord, usage: TokenUsage | None) -> None:
         """Write the outcome of an answer, whose costs are in the record."""
+        self._observer.settle(record, token_counts(usage))
         costs = record.get(COST_KEY, {})
         self._write(
             served_by=record["model"],
@@ -137,6 +145,7 @@ class CallOutcome:
 
     def fail(self, error: BaseException, cost: float | None = None) -> None:
         """Write that no model has answered; `cost` in USD is that of the attempts."""
+        self._observer.fail(error, cost)
         self._error = self._error or type(error).__name__
         self._write(latency=self._clock() - self._started, cost=cost)
 

@@ -29,6 +29,7 @@ from tryage.core.request_key import NOT_COMPARABLE
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 from tryage.policies.answer_cache import answer_caches
+from tryage.telemetry.observer import measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -455,11 +456,13 @@ class ChatRouter:
         )
 
     def _route_batch(self, calls: Sequence[_PendingPlan]) -> list[Decision]:
-        return self.router.decide_batch(
+        decide = partial(
+            self.router.decide_batch,
             [call.conversation.request for call in calls],
             [self._routing_preferences(call) for call in calls],
             contexts=[self._context(call) for call in calls],
         )
+        return measured(decide)
 
     def _routing_preferences(self, call: _PendingPlan) -> Preferences:
         """Return the preferences of the call, with what the conversation requires."""

@@ -12,6 +12,7 @@ from tryage.cli.onboard import read_candidates
 from tryage.cli.options import RouterPath, load_router
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
+from tryage.telemetry.environment import instrument_from_environment
 
 _FILES = (".toml", ".json")
 
@@ -43,11 +44,16 @@ def serve(
         int, typer.Option(min=1, help="How many are answered at the same time.")
     ] = 200,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request at most.")] = 10_000_000,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Show metrics for Prometheus at /metrics.")
+    ] = False,
 ) -> None:
     """Answer requests of OpenAI's protocol: each goes to the right one of several models.
 
     Clients send one of the keys in the variable TRYAGE_SERVER_KEYS (divided by commas). Without
     keys, it listens on this computer alone. The keys of providers come from their own variables.
+    Spans and metrics go where the variables of OpenTelemetry say, such as
+    OTEL_EXPORTER_OTLP_ENDPOINT.
     """
     require_extra("fastapi", "server")
     require_extra("langchain.chat_models", "agents")
@@ -56,10 +62,12 @@ def serve(
     settings = server.ServerSettings(
         keys=server.keys_from_environment(),
         max_body=max_body,
+        metrics=metrics,
         max_requests=max_requests,
         deadline=deadline,
     )
     run.check_address(host, settings)
+    instrument_from_environment(prometheus=metrics)
     chat = _make_chat(
         models,
         router=None if router is None else load_router(router),

@@ -88,6 +88,9 @@ class Decision:
     choice was certain. `explored` says that `expert` is not the one that would have been chosen
     without exploration: it is first in the ranking all the same, and `margin` may be negative.
 
+    `timing` is when the pass began and ended that made the decision, in nanoseconds since 1970;
+    None if no telemetry is written.
+
     `changes` say what policies have changed and why, in their order: `expert` is first in the
     ranking all the same. `calls` says how it is called, where one call is not all.
     """
@@ -117,6 +120,7 @@ class Decision:
     shadow_choices: Mapping[str, str] = field(default_factory=dict, repr=False)
     changes: tuple[PolicyChange, ...] = ()
     calls: Any = field(default=None, repr=False)  # a CallPlan: pydantic cannot describe functions
+    timing: tuple[int, int] | None = field(default=None, repr=False)
 
     @property
     def chosen(self) -> RankedExpert | None:

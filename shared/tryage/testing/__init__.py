@@ -1,4 +1,4 @@
-"""For tests of code that uses Tryage: perceptions, a small library, and a Hub on this machine."""
+"""For tests of code that uses Tryage: perceptions, a library, a local Hub, telemetry in memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tryage.testing.fakes import demo_library as demo_library
     from tryage.testing.fakes import demo_perception as demo_perception
     from tryage.testing.hub.local import LocalHub as LocalHub
+    from tryage.testing.telemetry import MemoryTelemetry as MemoryTelemetry
 
 _MODULES = {
     "FailingPerception": "tryage.testing.fakes",
@@ -23,6 +24,7 @@ _MODULES = {
     "FunctionPerception": "tryage.testing.fakes",
     "LearningPerception": "tryage.testing.fakes",
     "LocalHub": "tryage.testing.hub.local",
+    "MemoryTelemetry": "tryage.testing.telemetry",
     "demo_library": "tryage.testing.fakes",
     "demo_perception": "tryage.testing.fakes",
 }

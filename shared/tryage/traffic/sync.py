@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tryage.errors import InputError, PersistenceError, TrafficError
 from tryage.locks import ForkSafeLock
+from tryage.telemetry.observer import TELEMETRY
 from tryage.traffic.learner import UNDO, Alarm, Learner
 from tryage.traffic.learner_state import LearnerState
 from tryage.traffic.learning_report import LearningReport, compare
@@ -131,6 +132,8 @@ class TrafficSync:
     def _report(self, alarm: Alarm) -> None:
         """Tell the user, and write it to the log once for all processes."""
         _LOGGER.warning("%s", alarm.message)
+        if TELEMETRY.observer is not None:
+            TELEMETRY.observer.alarm(alarm.kind, alarm.expert, alarm.direction)
         event_id = f"{alarm.kind}-{alarm.sequence}-{alarm.expert}-{self._snapshot_key()}"
         event_hash = hashlib.sha256(event_id.encode()).hexdigest()[:32]
         try:
