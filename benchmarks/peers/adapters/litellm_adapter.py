@@ -33,9 +33,16 @@ class LabelTable(Peer):
     """Mean scores of the models per label that a rule gives the prompt."""
 
     def __init__(self, encoder: OnnxEncoder, label: Callable[[str], str]) -> None:
-        """Keep the rule."""
+        """Keep the rule, and what it says of prompts: several splits have the same ones."""
         super().__init__(encoder)
-        self.label = label
+        self.rule = label
+        self.known: dict[str, str] = {}
+
+    def label(self, prompt: str) -> str:
+        """Return the label of a prompt."""
+        if prompt not in self.known:
+            self.known[prompt] = self.rule(prompt)
+        return self.known[prompt]
 
     def fit(self, training: Training) -> None:
         """Average the scores per label, shrunk towards the mean over all prompts."""
@@ -57,7 +64,7 @@ class LabelTable(Peer):
 
     def decide(self, prompt: str) -> int:
         """Return the position of the chosen model; no encoder is read."""
-        return int(self.table.get(self.label(prompt), self.mean).argmax())
+        return int(self.table.get(self.rule(prompt), self.mean).argmax())
 
 
 def make_complexity(encoder: OnnxEncoder) -> LabelTable:
