@@ -460,6 +460,11 @@ class Router(RouterLog, RouterSources):
         self.log, self.exploration, self._explorer = log, other.exploration, other._explorer
         self.policy = self._bound(other.policy)
 
+    def continue_from(self, earlier: Router) -> None:
+        """Take over what exploration has spent, if an earlier router explores in the same way."""
+        if earlier.exploration == self.exploration:
+            self._explorer = earlier._explorer
+
     def with_policy(self, policy: Policy | None) -> Self:
         """Return this router with its policy replaced; None is none.
 

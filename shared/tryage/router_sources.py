@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.library import Library, merge_missing_facts
@@ -20,11 +21,12 @@ from tryage.perception.pretrained import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
     from tryage.core.constraints import Constraint
+    from tryage.core.expert import Expert
     from tryage.core.exploration import Exploration
     from tryage.core.perception import Perception
     from tryage.core.preferences import Preferences
@@ -104,6 +106,65 @@ class RouterSources(ABC):
         except InputError as error:
             raise damaged_router(folder, error) from error
         return cls(**router._parts() | settings) if settings else router
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Sequence[str] | Mapping[str, object],
+        *,
+        router: Self | None = None,
+        experts: Sequence[Expert] | Mapping[str, Expert] = (),
+        **settings: Any,  # noqa: ANN401 - those of Router
+    ) -> Self:
+        """Return a router over models by their names, with what is known of them.
+
+        It decides as `ChatTryage` does over the same models, and needs no client and no key. A name
+        is in any spelling, and may end with an effort: "gpt-5.4", "anthropic:claude-opus-4-8@high".
+
+        Args:
+            models: The names: a list, or the keys of a dict.
+            router: Predicts; the bundled one by default.
+            experts: Facts that only you know, under the names of the models: a list, or a dict.
+            settings: `preferences`, `default`, `default_exempt`, `traffic`, `exploration` and
+                `policy`, as for `Router`.
+
+        Raises:
+            InputError: a malformed name or setting, or two models of one name.
+            LibraryError: the default is not one of the models.
+            PerceptionError: a model is new to the router, which cannot estimate it.
+        """
+        made: Self = _over_models("configured:router_of_models")(
+            models, router, experts=experts, **settings
+        )
+        return made
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+        """Return the router of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
+
+        No client is made, and no key is needed: the settings of `ChatTryage.from_config` decide in
+        the same way.
+
+        Args:
+            path: The file. By default what the variable `TRYAGE_CONFIG` says, else `tryage.toml` in
+                the working folder or the nearest of its parents, else a `pyproject.toml` there with
+                a table `[tool.tryage]`.
+            watch: Read the file again when it changes, or a file that it names, or the facts about
+                models. New valid settings are in force for all calls that begin after; wrong ones
+                are logged. `close()` of the router ends that.
+
+        Raises:
+            ConfigError: there is no file, or it is wrong; the error has all problems, with their
+                lines.
+            MissingExtraError: the extra `config` is not installed, or one that the settings need.
+        """
+        if watch:
+            watched: Self = _over_models("watched_router:WatchedRouter")(path)
+            return watched
+        from tryage.config.load import load_config
+
+        made: Self = _over_models("configured:configure")(load_config(path)).router
+        return made
 
     @classmethod
     def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
@@ -204,6 +265,15 @@ class RouterSources(ABC):
         from tryage.hub.repository import push_folder
 
         return push_folder(lambda folder: save_router(folder, **self._parts()), repo_id, **hub)
+
+
+def _over_models(name: str) -> Any:  # noqa: ANN401 - a function or a class
+    """Return what makes routers over a user's models.
+
+    It is found by its name: what a user's names mean is known to the room `chat`, above this one,
+    and an import of it would make a circle.
+    """
+    return resolve_name(f"tryage.chat.{name}")
 
 
 def _load_parts(

@@ -51,6 +51,7 @@ from tryage_langchain._profiles import common_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.runnables.utils import ConfigurableFieldSpec
@@ -117,6 +118,25 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         or a list of efforts, each model that is known to take them is one model for each.
         """
         return cls(models=name_models(models, candidate_name), **settings)
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+        """Return ChatTryage of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
+
+        Args:
+            path: The file; where it is looked for without one, `Router.from_config` says.
+            watch: Read the file again when it changes, as for `Router.from_config`. Conversations,
+                savings, what budgets have spent and clients stay. `close()` ends that.
+
+        Raises:
+            ConfigError: there is no file, or it is wrong; the error has all problems, with their
+                lines.
+            MissingExtraError: the extra `config` is not installed, or one that the settings need.
+        """
+        from tryage.chat.configured_model import model_of_config
+        from tryage_langchain._configured import make_client
+
+        return model_of_config(cls, "models", make_client, path, watch=watch)
 
     @classmethod
     def from_hub(
@@ -203,6 +223,8 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
 
     @property
     def _session(self) -> ChatSession:
+        if self._watch is not None:
+            return self._live._session  # noqa: SLF001 - of its own class
         return ChatSession(
             self._chat_router,
             self._clients,
@@ -331,6 +353,8 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients made from strings, and what is remembered."""
+        if self._watch is not None:
+            return self._live.__getstate__()
         state = super().__getstate__()
         fields = {**state["__dict__"], "settings": self._clients.non_secret_settings}
         return {**state, "__dict__": fields}

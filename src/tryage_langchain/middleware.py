@@ -75,8 +75,10 @@ from tryage_langchain._messages import input_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.runnables import RunnableConfig
+    from typing_extensions import Self
 
     from tryage.chat.fallback import FallbackSteps
     from tryage.chat.outcomes import Signal
@@ -206,6 +208,23 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         )
         self._executor: BatchingExecutor[_CallInput, _PlannedCall] = BatchingExecutor(_plan_calls)
         self._failed_attempts: LRUCache[_FailedAttempt | None] = LRUCache(64)
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, **settings: Any) -> Self:
+        """Return the middleware of a file of settings: `tryage.toml`, or `[tool.tryage]`.
+
+        `settings` replace those of the file. The default of the file is the model that answers when
+        the routing fails.
+
+        Raises:
+            ConfigError: there is no file, or it is wrong; the error has all problems, with their
+                lines.
+            MissingExtraError: the extra `config` is not installed, or one that the settings need.
+        """
+        from tryage.chat.configured_model import middleware_arguments
+        from tryage_langchain._configured import make_client
+
+        return cls(**(middleware_arguments(make_client, path) | settings))
 
     def feedback(self, id: str, score: float, **details: Any) -> bool:  # noqa: A002 - as `Router.feedback`
         """Report how good an answer was; `id` is in the state and in the record of the answer.

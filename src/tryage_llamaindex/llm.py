@@ -43,6 +43,7 @@ from tryage_llamaindex._usage import observe_usages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     from llama_index.core.llms import LLM
     from typing_extensions import Self
@@ -116,6 +117,29 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         """
         check_settings(settings, cls)
         return cls(llms=name_models(llms, candidate_name), **settings)
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+        """Return TryageLLM of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
+
+        A model is an LLM of your own, `client = "module:name"`, or "provider:model" of a package
+        such as `llama-index-llms-openai`.
+
+        Args:
+            path: The file; where it is looked for without one, `Router.from_config` says.
+            watch: Read the file again when it changes, as for `Router.from_config`. Conversations,
+                savings, what budgets have spent and LLMs stay. `close()` ends that.
+
+        Raises:
+            ConfigError: there is no file, or it is wrong; the error has all problems, with their
+                lines.
+            MissingExtraError: the extra `config` is not installed, or a package that the settings
+                need.
+        """
+        from tryage.chat.configured_model import model_of_config
+        from tryage_llamaindex._configured import make_client
+
+        return model_of_config(cls, "llms", make_client, path, watch=watch)
 
     @classmethod
     def from_hub(
@@ -246,6 +270,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
 
     @property
     def _session(self) -> LLMSession:
+        if self._watch is not None:
+            return self._live._session  # noqa: SLF001 - of its own class
         settings = {
             name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
         }
@@ -311,14 +337,16 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share the clients and the router; neither conversations nor savings are copied."""
-        clone = self.model_copy()
+        clone = self._live.model_copy()
         clone._router_cache, clone._copies = RouterCache(), {}  # noqa: SLF001 - our own class
         clone._savings_counter = SavingsCounter()  # noqa: SLF001 - our own class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients, callbacks and remembered conversations."""
-        state = BaseModel.__getstate__(self)
+        if self._watch is not None:
+            return self._live.__getstate__()
+        state = RoutingFields.__getstate__(self)
         replacements = {"llms": self._clients, "callback_manager": None, "rate_limiter": None}
         fields = {**state["__dict__"], **replacements}
         private_fields = {**(state["__pydantic_private__"] or {}), "_copies": {}}

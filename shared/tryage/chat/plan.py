@@ -12,7 +12,7 @@ from tryage.errors import InputError, TryageError
 from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from tryage.chat.conversation import Conversation
     from tryage.core.decision import Decision
@@ -314,3 +314,15 @@ class TurnMemory(Generic[T]):
     def __repr__(self) -> str:
         """Show how full it is; the values belong to conversations, so they stay out of logs."""
         return f"TurnMemory({len(self)} of {self.size})"
+
+
+def plan_or_raise(plans: Sequence[RoutingPlan | TryageError]) -> RoutingPlan:
+    """Return the only plan.
+
+    Raises:
+        TryageError: there is an error in its place.
+    """
+    (plan,) = plans
+    if isinstance(plan, TryageError):
+        raise plan
+    return plan

@@ -19,7 +19,13 @@ from tryage.chat.conversation import (
 )
 from tryage.chat.costs import PoolPrices
 from tryage.chat.model_names import find_model
-from tryage.chat.plan import DEFAULT_MAX_AGE, RoutingPlan, TurnMemory, recorded_choice
+from tryage.chat.plan import (
+    DEFAULT_MAX_AGE,
+    RoutingPlan,
+    TurnMemory,
+    plan_or_raise,
+    recorded_choice,
+)
 from tryage.core.cache import cached_property
 from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
@@ -92,6 +98,7 @@ class ChatRouter:
         # Two keys lead to an answer: the id of its decision, and the digest of what came before.
         self._answers: TurnMemory[_Answer] = TurnMemory(2 * memory, max_age, clock)
         self._clock = clock
+        self._required: list[Requirement] = []  # beside what conversations require
 
     def plan(
         self,
@@ -116,7 +123,7 @@ class ChatRouter:
             InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
         """
         calls = [conversation], [preferences], [model], [sticky]
-        return _plan_or_raise(self.plan_batch(*calls, is_available=is_available))
+        return plan_or_raise(self.plan_batch(*calls, is_available=is_available))
 
     def plan_batch(
         self,
@@ -176,7 +183,7 @@ class ChatRouter:
             and self._keeps_turn(call, current_model)
         ):
             return self._kept_plan(call, self._recorded_choice(previous, current_model))
-        return _plan_or_raise(self._route_pending([call]))
+        return plan_or_raise(self._route_pending([call]))
 
     def plan_record(
         self,
@@ -211,9 +218,17 @@ class ChatRouter:
     def last_served_by(self, conversation: Conversation) -> str | None:
         """Return the expert that answered last, in this turn or an earlier one; None if unknown."""
         for key in chain.from_iterable(conversation.answer_keys):
-            if (answer := self._answers.get(key)) is not None:
+            if (answer := self._answers.get(key)) and answer.name in self.router.library:
                 return answer.name
         return None
+
+    def continue_from(self, earlier: ChatRouter) -> None:
+        """Remember the conversations of an earlier router, as far as new requirements allow."""
+        self._answers = earlier._answers
+        old = {*earlier.router.preferences.requirements} - {*earlier._required}
+        own = [one for one in self.router.preferences.requirements if one.field != "cost"]
+        self._required = [one for one in own if one not in old]
+        self.router.continue_from(earlier.router)
 
     def record(self, plan: RoutingPlan) -> None:
         """Write a plan into the router's log, if it has one: its models are asked now."""
@@ -351,8 +366,10 @@ class ChatRouter:
         """Tell whether a turn that continues stays with the expert that answered in it."""
         if call.model is not None or call.sticky == "call" or not call.is_available(current_model):
             return False
-        library = self.router.library
-        return meets_requirements(call.requirements, library, library.index(current_model))
+        library, required = self.router.library, (*call.requirements, *self._required)
+        return current_model in library and meets_requirements(
+            required, library, library.index(current_model)
+        )
 
     def _kept_plan(self, call: _PendingPlan, choice: TurnChoice) -> RoutingPlan:
         """Return the plan of a turn that continues; it is decided only if its expert fails."""
@@ -567,18 +584,6 @@ def check_sticky(sticky: object, name: str = "sticky") -> Sticky:
     if sticky not in get_args(Sticky):
         raise InputError(f"{name} is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
     return sticky  # type: ignore[return-value]  # one of the three, as just checked
-
-
-def _plan_or_raise(plans: Sequence[RoutingPlan | TryageError]) -> RoutingPlan:
-    """Return the only plan.
-
-    Raises:
-        TryageError: there is an error in its place.
-    """
-    (plan,) = plans
-    if isinstance(plan, TryageError):
-        raise plan
-    return plan
 
 
 def _is_ranked(decision: Decision, name: str) -> bool:

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
+    from typing_extensions import Self
+
     from tryage.chat.conversation import TokenCounter
     from tryage.traffic.learning_report import LearningReport
 
@@ -139,6 +141,9 @@ class RoutingFields(BaseModel):
     _router_cache: RouterCache = PrivateAttr(default_factory=RouterCache)
     _savings_counter: SavingsCounter = PrivateAttr(default_factory=SavingsCounter)
     _answer_judge: AnswerJudge | None = PrivateAttr(default=None)
+    _configured: Any = PrivateAttr(default=None)  # a ConfiguredRouter of a file of settings
+    _sources: dict[str, Any] = PrivateAttr(default_factory=dict)  # clients of that file by name
+    _watch: Any = PrivateAttr(default=None)  # a ConfigWatch of objects of this class
 
     @field_validator("traffic", mode="before")
     @classmethod
@@ -207,8 +212,36 @@ class RoutingFields(BaseModel):
         self._pool = pool
 
     @property
+    def _live(self) -> Self:
+        """The object of the newest settings of the file that is watched, else this one."""
+        live: Self = self if self._watch is None else self._watch.current
+        return live
+
+    def close(self) -> None:
+        """Stop waiting for changes of the file of settings, if this object does."""
+        if self._watch is not None:
+            self._watch.close()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; one with other fields is of the settings of now, and stays so."""
+        if update and self._watch is not None:
+            return self._live.model_copy(update=update, deep=deep)
+        return super().model_copy(update=update, deep=deep)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave out the file of settings: a pickle is of the settings of now."""
+        if self._watch is not None:
+            return self._live.__getstate__()
+        state = super().__getstate__()
+        forgotten: dict[str, Any] = {"_configured": None, "_sources": {}}
+        private = {**(state["__pydantic_private__"] or {}), **forgotten}
+        return {**state, "__pydantic_private__": private}
+
+    @property
     def _chat_router(self) -> ChatRouter:
         """The router of conversations, made when first used; copies that choose alike share it."""
+        if self._watch is not None:
+            return self._live._chat_router  # noqa: SLF001 - of its own class
         settings = RouterSettings(
             *(self.router, self.preferences, self.default, self.default_exempt, self.sticky),
             traffic=self.traffic,

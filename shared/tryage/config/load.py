@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.config.document import Document, read_document
 from tryage.config.find import find_config
+from tryage.config.stamps import file_stamp
 from tryage.config.variables import expand_variables, find_secrets
 from tryage.core.validation import require_extra
 from tryage.errors import ConfigError, InputError, TryageError
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
     from tryage.config.positions import KeyPath
     from tryage.config.schema import Config
+    from tryage.config.stamps import FileStamp
     from tryage.config.table import Table
     from tryage.errors import ConfigProblem
+
+_ROUTER_FILE = "router.json"
 
 _SHARED = ("models", "rules")  # what files that are included may add
 
@@ -31,13 +35,15 @@ class LoadedConfig:
     """Settings that are checked, and the files that they are from.
 
     `config` has the models and rules of all files, and `document` is the first one. `origins` says
-    where the tables of arrays are from: ("models", 2) -> the file, and the place in it.
+    where the tables of arrays are from: ("models", 2) -> the file, and the place in it. `files` are
+    all that were read, and `router_stamp` tells whether a saved router has changed.
     """
 
     config: Config
     document: Document
     origins: Mapping[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    router_stamp: FileStamp | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     @property
@@ -162,8 +168,18 @@ def _joined(
                 origins[name, len(joined[name])] = (one, (name, i))
                 joined[name].append(table)
     whole = config.model_copy(update={name: rows for name, rows in joined.items() if rows})
-    files = (document.path, *(one.path for one in documents), *_named_files(config, document))
-    return LoadedConfig(whole, document, origins, tuple(dict.fromkeys(files)), environment)
+    files = [document.path, *(one.path for one in documents), *_named_files(config, document)]
+    router_file = _router_file(config, document)
+    if router_file is not None:
+        files.append(router_file)
+    return LoadedConfig(
+        whole,
+        document,
+        origins,
+        files=tuple(dict.fromkeys(files)),
+        router_stamp=None if router_file is None else file_stamp(router_file),
+        environment=environment,
+    )
 
 
 def _named_files(config: Config, document: Document) -> Iterator[Path]:
@@ -172,10 +188,14 @@ def _named_files(config: Config, document: Document) -> Iterator[Path]:
         name = getattr(table, "file", None) or getattr(table, "table", None)
         if isinstance(name, str):
             yield document.path.parent / name
-    if config.router.path is not None:
-        router_file = document.path.parent / config.router.path / "router.json"
-        if router_file.exists():
-            yield router_file
+
+
+def _router_file(config: Config, document: Document) -> Path | None:
+    """Return the file of a router that is saved on this machine, None of any other."""
+    if config.router.path is None:
+        return None
+    path = document.path.parent / config.router.path / _ROUTER_FILE
+    return path if path.exists() else None
 
 
 def _name_problems(loaded: LoadedConfig) -> Iterator[ConfigProblem]:

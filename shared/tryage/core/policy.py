@@ -155,6 +155,13 @@ class Policy:
         """
         return self
 
+    def continue_from(self, earlier: Policy) -> bool:  # noqa: ARG002 - subclasses read it
+        """Take over the state of an earlier policy if both mean the same; return whether they do.
+
+        It is called before this one is bound, when settings have changed in a running process.
+        """
+        return False
+
     def restrict(
         self,
         requests: Sequence[RoutingRequest],

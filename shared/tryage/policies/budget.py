@@ -162,6 +162,19 @@ class Budget(Policy):
             traffic.spending.view(self._purse(""))  # so that it is read before the first decision
         return bound
 
+    def continue_from(self, earlier: Policy) -> bool:
+        """Take over what is spent, from a budget of the same label and period, whatever its limit.
+
+        With a log that is there anyway.
+        """
+        if not isinstance(earlier, Budget):
+            return False
+        mine, theirs = vars(self), vars(earlier)
+        if any(mine[name] != theirs[name] for name in ("_label", "_period", "by", "_zone")):
+            return False
+        mine |= {name: theirs[name] for name in ("_memory", "_pending", "_calibration")}
+        return True
+
     def calibrate(
         self,
         router: Router,

@@ -447,13 +447,23 @@ class Traffic:
 # Logs that `open_traffic` and pickles have opened, by their arguments.
 _OPEN_LOGS: WeakValueDictionary[tuple[Any, ...], Traffic] = WeakValueDictionary()
 _OPEN_LOCK = ForkSafeLock()
-_DEFAULTS = (False, 10_000, 1.0, 5.0, True)  # of the arguments after the URL
+_DEFAULTS = {
+    "keep_prompts": False,
+    "queue_size": 10_000,
+    "flush_interval": 1.0,
+    "timeout": 5.0,
+    "create": True,
+}
 
 
-def open_traffic(value: str | Traffic | None) -> Traffic | None:
+def open_traffic(
+    value: str | Traffic | None,
+    **settings: Any,  # noqa: ANN401 - those of Traffic
+) -> Traffic | None:
     """Return the log that an argument means: one itself, or its URL; None stays None.
 
-    The same URL gives the same log within a process, with one queue and one thread.
+    The same URL with the same `settings`, those of `Traffic`, gives the same log within a process,
+    with one queue and one thread.
 
     Raises:
         InputError, TrafficError, MissingExtraError: as in `Traffic`.
@@ -465,7 +475,7 @@ def open_traffic(value: str | Traffic | None) -> Traffic | None:
             f'traffic is a Traffic or a URL such as "sqlite:///tryage.db", got '
             f"{type(value).__name__}."
         )
-    return _open_shared(value, *_DEFAULTS)
+    return _open_shared(value, *(_DEFAULTS | settings).values())
 
 
 class _BatchWriter:
