@@ -123,8 +123,7 @@ def test_the_thread_ends_with_close_and_with_the_last_reference(watch, write):
     other = ConfigWatch(write(text(1)), lambda *_: 1)
     thread, gone = other._thread, weakref.ref(other)
     del other
-    gc.collect()
-    assert gone() is None
+    wait_until(lambda: gc.collect() is not None and gone() is None)  # the thread looks now and then
     thread.join(10)
     assert not thread.is_alive()
 
