@@ -21,6 +21,7 @@ PROJECT_TESTS = {
         "packaging",
         "release",
         "site",
+        "site_browser",
         "site_notebooks",
         "traffic_example",
     )

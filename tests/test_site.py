@@ -98,7 +98,7 @@ def test_equations_become_mathml_and_dollars_stay_dollars(tmp_path):
     assert written.startswith("It costs $0.05, or <math")
     assert "<msub><mi>x</mi><mi>i</mi></msub>" in written
     assert "<mo>&#42;</mo>" in written  # an asterisk would begin emphasis
-    assert '<div class="math"><math' in written
+    assert '<div class="math" tabindex="0"><math' in written
     assert "<mfrac>" in written
     assert ", not $1.\n" in written
     assert "```\n$`x`$\n```" in written

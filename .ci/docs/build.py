@@ -34,7 +34,8 @@ def main() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     write_pages(ROOT, PAGES)
     write_reference((ROOT / "docs" / "api.md").read_text("utf-8"), PAGES / "docs" / "reference")
-    shutil.copyfile(HERE / "style.css", PAGES / "style.css")
+    for name in ("style.css", "tables.js"):
+        shutil.copyfile(HERE / name, PAGES / name)
     build()
     use_local_shim()
     faults = site_faults(SITE)

@@ -131,7 +131,7 @@ def block_math(text: str) -> str:
     """Turn fences of the language `math` into MathML."""
 
     def block(found: re.Match[str]) -> str:
-        return f'<div class="math">{mathml(found[1], "block")}</div>'
+        return f'<div class="math" tabindex="0">{mathml(found[1], "block")}</div>'
 
     return re.sub(r"^```math\n(.*?)\n```$", block, text, flags=re.MULTILINE | re.DOTALL)
 
