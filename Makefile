@@ -11,18 +11,21 @@ DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 # The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
 IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help install test lint format docs evaluate demo demo-setup release clean
+.PHONY: help install test programs lint format docs evaluate demo demo-setup release clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
+install: $(INSTALLED) programs  ## Make .venv with everything that work on Tryage needs
 
 test: export OMP_NUM_THREADS = 1
 test: export PYTEST_ADDOPTS = $(IN_PROCESSES)
-test: lint docs  ## Lint, build the documentation, then run all tests, offline; some again with other versions of what we depend on
+test: lint docs programs  ## Lint, build the documentation, then run all tests, offline; some again with other versions of what we depend on
 	@$(BIN)/python -m pytest
 	@.ci/lanes
+
+programs:  ## Get Prometheus into .debian for the test that asks it, unless there is one
+	@.ci/debian prometheus
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check
@@ -50,7 +53,7 @@ release: $(RELEASE)/installed  ## Build wheel and sdist twice into dist/, check 
 	@$(RELEASE)/bin/python .ci/release.py $(RELEASE_OPTIONS)
 
 clean:  ## Remove what was built, measured and installed
-	rm -rf $(VENV) $(DEMO) $(RELEASE) $(DOCS) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .debian $(VENV) $(DEMO) $(RELEASE) $(DOCS) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt examples/demo/models.txt
 	@echo "Installing Tryage with all its extras and four small models into $(VENV): some minutes, 2.5 GB"

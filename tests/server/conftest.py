@@ -68,3 +68,25 @@ def start_server():
 @pytest.fixture
 def url(start_server, chat):
     return start_server(chat)
+
+
+@pytest.fixture(scope="module")
+def meter_provider():
+    """Metrics in the registry of Prometheus's client, which is one for the whole process."""
+    pytest.importorskip("opentelemetry.exporter.prometheus")
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    provider = MeterProvider([PrometheusMetricReader()], shutdown_on_exit=False)
+    yield provider
+    provider.shutdown()
+
+
+@pytest.fixture
+def counted(telemetry, meter_provider):
+    """Write metrics for Prometheus, and spans into memory."""
+    from tryage.telemetry import instrument, uninstrument
+
+    instrument(telemetry.tracer_provider, meter_provider)
+    yield telemetry
+    uninstrument()

@@ -10,30 +10,10 @@ pytest.importorskip("opentelemetry.exporter.prometheus")
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tryage.telemetry import instrument, uninstrument
 from tryage_server import ServerSettings, create_app
 
 KEY = "canary-key-0123456789"
 QUESTION = {"model": "tryage", "messages": [{"role": "user", "content": "small talk"}]}
-
-
-@pytest.fixture(scope="module")
-def meter_provider():
-    """Metrics in the registry of Prometheus's client, which is one for the whole process."""
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-    from opentelemetry.sdk.metrics import MeterProvider
-
-    provider = MeterProvider([PrometheusMetricReader()], shutdown_on_exit=False)
-    yield provider
-    provider.shutdown()
-
-
-@pytest.fixture
-def counted(telemetry, meter_provider):
-    """Write metrics for Prometheus, and spans into memory."""
-    instrument(telemetry.tracer_provider, meter_provider)
-    yield telemetry
-    uninstrument()
 
 
 def samples(text):
