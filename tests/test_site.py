@@ -48,6 +48,13 @@ def test_the_navigation_lists_every_page_once_and_no_page_that_is_not_there():
     assert sorted(navigation()) == sorted(every)
 
 
+def test_every_page_names_the_version_at_its_foot():
+    import tryage
+
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    assert config["copyright"].startswith(f"Tryage {tryage.__version__},")
+
+
 def test_a_page_and_the_files_that_it_links_to_are_written_and_its_links_lead_to_them(tmp_path):
     root = tmp_path / "checkout"
     (root / "docs").mkdir(parents=True)
