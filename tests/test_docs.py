@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tryage import Router
 from tryage.cli import app
 from tryage.core import flags
 from tryage.files import parse_toml
+from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
 
@@ -222,3 +224,20 @@ def test_every_extra_of_the_package_is_on_the_page_about_extras():
     extras = set(tables["project"]["optional-dependencies"])
     page = (ROOT / "docs" / "extras.md").read_text("utf-8")
     assert [name for name in sorted(extras) if f"`{name}`" not in page] == []
+
+
+def test_every_part_of_the_command_is_on_its_page():
+    page = (ROOT / "docs" / "command.md").read_text("utf-8")
+    parts = get_command(app).commands
+    assert [name for name in parts if f"`{name}`" not in page] == []
+
+
+def test_the_sizes_of_what_ships_are_those_on_the_disk():
+    page = (ROOT / "docs" / "extras.md").read_text("utf-8")
+    for folder, words in (
+        (BUNDLED_FOLDER, "bundled router ({} MB)"),
+        (BUNDLED_FOLDER.parents[1] / "tools" / "bundled", "tool ranker ({} MB)"),
+        (BUNDLED_TRANSFORMER, "encoder ({} MB)"),
+    ):
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        assert words.format(round(size / 1e6)) in page
