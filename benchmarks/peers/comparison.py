@@ -112,7 +112,6 @@ class Comparison:
         sizes = {
             "import_seconds": environment.import_seconds(peer.module),
             "installed_mb": environment.installed_mb(),
-            "experts": len(task.outcomes.table.experts),
         }
         files.write_facts(path, {**files.read_facts(path), **sizes})
 

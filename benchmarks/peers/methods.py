@@ -6,16 +6,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hidden_states import StoredEncoder
-from reimplementations import CLUSTERS, avengers_pro, embedllm, irt_router, tuned, uniroute
+from hidden_states import LAYERS, POOLINGS, TEMPLATE, StoredEncoder, stored_states
+from reimplementations import (
+    CLUSTERS,
+    avengers_pro,
+    embedllm,
+    irt_router,
+    prefill_probe,
+    tuned,
+    uniroute,
+)
 
+from tryage.checkpoint import fingerprint
 from tryage.learning.evaluation import baselines
 from tryage.learning.evaluation.stacking import stack
 from tryage.learning.evaluation.trained_router import make_routing_method
+from tryage.perception.hidden_state import HiddenStateEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    from tryage.core.arrays import Float32Array
     from tryage.learning.evaluation.splits import Fold, FoldMethod, MethodPrediction
     from tryage.perception.encoder import Encoder
 
@@ -91,6 +103,8 @@ PEERS: dict[str, PeerPackage] = {
 
 TRYAGE, NO_CATEGORIES, ON_MINILM = "tryage", "tryage_no_categories", "tryage_minilm"
 
+PROBE = "prefill_probe"  # of a language model, which has to be given
+
 LABELS: dict[str, tuple[str, str]] = {
     TRYAGE: ("**Tryage**", ""),
     ON_MINILM: ("Tryage on MiniLM", ""),
@@ -107,7 +121,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "embedllm": ("EmbedLLM MF", REIMPLEMENTED),
     "uniroute": ("UniRoute", REIMPLEMENTED),
     "irt_router": ("IRT-Router", REIMPLEMENTED),
-    "prefill_probe": ("prefill probe, SmolLM2-135M", REIMPLEMENTED),
+    PROBE: ("prefill probe", REIMPLEMENTED),
     **{name: (peer.label, peer.kind) for name, peer in PEERS.items()},
 }
 
@@ -152,6 +166,26 @@ def local_methods(encoder: Encoder, minilm: Encoder) -> Mapping[str, LocalMethod
         "embedllm": lambda fold, seed: embedllm(fold, seed=seed),
         "irt_router": lambda fold, seed: irt_router(fold, seed=seed),
     }
+
+
+def probe_method(model: str, folder: Path) -> LocalMethod:
+    """Return the probe of a language model's hidden states, which are kept in `folder`.
+
+    The states of a set are computed when the method first meets it: minutes for 2,000 prompts.
+    """
+    states: dict[str, Float32Array] = {}
+
+    def probe(fold: Fold, _: int) -> MethodPrediction:
+        prompts = [*fold.train.prompts, *fold.test.prompts]
+        missing = sorted({text for text in prompts if text not in states})
+        if missing:
+            encoder = HiddenStateEncoder(model, LAYERS, POOLINGS, template=TEMPLATE)
+            name = f"prompts{fingerprint(missing)[:8]}"
+            rows = stored_states(encoder, name, missing, folder)
+            states.update(zip(missing, rows, strict=True))
+        return prefill_probe(states)(fold)
+
+    return probe
 
 
 def _seedless(method: FoldMethod) -> LocalMethod:

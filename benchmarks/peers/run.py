@@ -1,7 +1,7 @@
 """Run Tryage beside other routers on the same splits: predictions, times and sizes, as tables.
 
     python benchmarks/peers/run.py [--peers tryage argrouter ...] [--sets coderouter_id ...]
-        [--seeds 5] [--parity-sets coderouter_id] [--speed] [--keep]
+        [--seeds 5] [--parity-sets coderouter_id] [--language-model FOLDER] [--speed] [--keep]
 
 Run it from the root of the repository after `pip install '.[train]'`. Every peer gets a virtual
 environment from its requirements, which is deleted after use unless `--keep` is given; so at most
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common_encoder import embed_set, fetch_encoder  # noqa: E402 - after the pools are set
 from comparison import Comparison, fits  # noqa: E402 - the same
 from datasets import SETS, load  # noqa: E402 - the same
-from methods import LABELS, PEERS, local_methods  # noqa: E402 - the same
+from methods import LABELS, PEERS, PROBE, local_methods, probe_method  # noqa: E402 - the same
 from tables import write_tables  # noqa: E402 - the same
 from tasks import OutcomeSet, Task  # noqa: E402 - the same
 from tqdm import tqdm  # noqa: E402 - the same
@@ -68,12 +68,16 @@ def main() -> None:
         arguments.sets, arguments.seeds, arguments.parity_sets, arguments.out / "encoder"
     )
     local = [name for name in arguments.peers if name not in PEERS]
+    local += [PROBE] if arguments.language_model else []
     packages = [name for name in arguments.peers if name in PEERS]
     total = len(local) * len(tasks) + sum(fits(PEERS[n], t) for n in packages for t in tasks)
     with tqdm(total=total, unit="split", mininterval=5) as progress:
         comparison = Comparison(tasks, arguments.out, progress, arguments.keep, arguments.speed)
         bundled = CachingEncoder(load_encoder(BUNDLED_FOLDER / "encoder"))
-        methods = local_methods(bundled, TransformerEncoder.load(comparison.encoder))
+        methods = dict(local_methods(bundled, TransformerEncoder.load(comparison.encoder)))
+        if PROBE in local:
+            states = arguments.out / "states"
+            methods[PROBE] = probe_method(arguments.language_model, states)
         comparison.run_methods({name: methods[name] for name in local})
         failures = comparison.run_packages(packages)
     print(write_tables(tasks, arguments.out, failures).read_text("utf-8"))
@@ -83,12 +87,13 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    runnable = [name for name in LABELS if name != "prefill_probe"]
+    runnable = [name for name in LABELS if name != PROBE]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", nargs="*", choices=runnable, default=runnable)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(DEFAULT_SETS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--parity-sets", nargs="*", default=["coderouter_id"])
+    parser.add_argument("--language-model", help="folder or Hub id; adds the probe of its states")
     parser.add_argument("--speed", action="store_true", help="measure decisions and sizes, too")
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     parser.add_argument("--out", type=Path, default=Path("build/peers"))

@@ -23,9 +23,14 @@ _SPEED_HEAD = (
     *("installed MB", "models"),
 )
 
+SUMMARY = (
+    *(TRYAGE, "argrouter", "knn", "avengers_pro", "paretobandit", "llmrouter_mf"),
+    *("llmrouter_knn", "semantic_router", "best_single"),
+)
+
 
 def write_tables(tasks: Sequence[Task], out: Path, failures: Mapping[str, str]) -> Path:
-    """Write `tables.md` and `figures.json` into `out`, and return the former."""
+    """Write `tables.md`, `summary.md` and `figures.json` into `out`, and return the first."""
     by_set: dict[str, list[Task]] = {}
     for task in tasks:
         by_set.setdefault(task.outcomes.name, []).append(task)
@@ -37,6 +42,7 @@ def write_tables(tasks: Sequence[Task], out: Path, failures: Mapping[str, str]) 
         for name in PEERS
         if (path := out / "results" / name / "speed.json").exists()
     }
+    (out / "summary.md").write_text(summary_table(figures, speeds) + "\n", "utf-8")
     parts = [quality_table(figures), gap_table(figures), parity_table(figures),
              speed_table(speeds), fit_table(figures), failure_list(failures)]  # fmt: skip
     path = out / "tables.md"
@@ -58,6 +64,19 @@ def quality_table(figures: Sequence[SetFigures]) -> str:
         rows.append([label, kind, *cells, *(_number(one.apgr.get(name), ".3f") for one in pairs)])
     sizes = [f"{one.n_prompts:,} x {one.n_experts}" for one in figures]
     rows.insert(1, ["prompts x models", "", *sizes, *("" for _ in pairs)])
+    return markdown(rows)
+
+
+def summary_table(figures: Sequence[SetFigures], speeds: Mapping[str, Mapping[str, float]]) -> str:
+    """Write the table of the README: some methods, with the time of a decision and the size."""
+    sizes = {TRYAGE: speeds.get("tryage_bundled", {}), **speeds}
+    shown = [name for name in SUMMARY if any(name in one.scores for one in figures)]
+    rows = [["router", *(one.name for one in figures), "a decision, ms", "installed, MB"]]
+    for name in shown:
+        facts = sizes.get(name, {})
+        cells = [_quality_cell(one, name) for one in figures]
+        times = [_number(facts.get("p50_ms"), ".1f"), _number(facts.get("installed_mb"), ",.0f")]
+        rows.append([LABELS[name][0], *cells, *times])
     return markdown(rows)
 
 

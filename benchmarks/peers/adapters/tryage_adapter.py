@@ -28,6 +28,7 @@ class BundledRouter(Peer):
         """Decide about one prompt."""
         if self.router is None:
             self.router = Router.from_pretrained()
+            self.n_experts = len(self.router.library.names)
         return self.router.route(prompt)
 
     def decide_many(self, prompts: Sequence[str]) -> None:

@@ -94,6 +94,10 @@ def test_decisions_are_measured_in_place_of_predicting(
     path = write_task(make_task(0), tmp_path / "tasks")
     run_peer(environment, PEER, [path], tmp_path / "out", tmp_path, n_decisions=5)
     facts = read_facts(tmp_path / "out" / "speed.json")
-    assert set(facts) == {"p50_ms", "p99_ms", "per_second", "cold_seconds", "resident_mb"}
+    assert facts["p50_ms"] <= facts["p99_ms"]
+    assert set(facts) == {
+        *("p50_ms", "p99_ms", "per_second", "cold_seconds", "resident_mb", "experts"),
+    }
+    assert facts["experts"] == 2
     assert facts["resident_mb"] > 10
     assert not (tmp_path / "out" / "toy-0.json").exists()

@@ -39,6 +39,7 @@ def write_all(tasks: list[Task], folder: Path, **predicted: str) -> None:
             truth = one.outcomes.table.losses[one.rows[1]]
             kinds = {
                 "truth": truth,
+                "nearly": truth + np.float32([0.0, 0.1]),  # "b" seems a little worse than it is
                 "a": np.tile(np.float32([0, 1]), (len(truth), 1)),
                 "b": np.tile(np.float32([1, 0]), (len(truth), 1)),
                 "tie": np.full_like(truth, 0.5),
@@ -88,11 +89,11 @@ def test_the_truth_recovers_more_of_the_gap_of_a_pair_than_a_tie(tmp_path: Path)
 
 def test_cost_at_parity_is_the_share_of_the_best_single_experts_cost(tmp_path: Path) -> None:
     tasks = make_tasks(costs=True)
-    write_all(tasks, tmp_path, tryage="truth", best_single="a")
+    write_all(tasks, tmp_path, tryage="nearly", best_single="a")
     found = set_figures(tasks, ["tryage", "best_single"], tmp_path)
     assert found is not None
     assert found.parity["best_single"].relative_cost.value == pytest.approx(1.0)
-    # With the truth known, "b" is asked wherever it is right: half of the prompts, at a quarter.
+    # A weight is chosen at which "b" is asked wherever it is right: half of the prompts.
     tested = np.concatenate([task.outcomes.table.losses[task.rows[1], 1] for task in tasks])
     assert found.parity["tryage"].relative_cost.value == pytest.approx(
         np.mean(np.where(tested == 0, 0.25, 1.0))

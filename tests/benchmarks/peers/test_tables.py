@@ -13,7 +13,13 @@ if not PEERS.is_dir():
 sys.path[:0] = [str(PEERS.parent), str(PEERS)]
 
 from figures import SetFigures  # noqa: E402 - after the path is set
-from tables import failure_list, lead_cell, quality_table, speed_table  # noqa: E402 - the same
+from tables import (  # noqa: E402 - the same
+    failure_list,
+    lead_cell,
+    quality_table,
+    speed_table,
+    summary_table,
+)
 
 from tryage.simulation.metrics import Interval  # noqa: E402 - the same
 
@@ -55,3 +61,13 @@ def test_a_failure_is_named_with_its_last_line() -> None:
     reason = "argrouter ended with 1. The end:\nTraceback\nValueError: no"
     listed = failure_list({"argrouter": reason})
     assert listed == "- argrouter failed: ValueError: no"
+
+
+def test_the_summary_has_tryages_times_and_a_dash_where_none_were_measured() -> None:
+    score, lead = Interval(0.5, 0.4, 0.6), Interval(-0.01, -0.02, 0.0)
+    found = SetFigures("one", 10, 2, 5, {"tryage": score, "knn": score}, {"knn": lead})
+    table = summary_table([found], {"tryage_bundled": {"p50_ms": 0.5, "installed_mb": 142.0}})
+    assert table.splitlines()[2:] == [
+        "| **Tryage** | 0.5000 | 0.5 | 142 |",
+        "| kNN, tuned | -1.00 ± 1.00 | - | - |",
+    ]
