@@ -141,9 +141,7 @@ def mathml(latex: str, display: str) -> str:
     from latex2mathml.converter import convert as to_mathml
 
     written = to_mathml(latex, display=display).replace("\n", "")
-    for sign in "*_[]`|":
-        written = re.sub(rf"(?<=>){re.escape(sign)}(?=<)", f"&#{ord(sign)};", written)
-    return written
+    return re.sub(r"[*_`|\[\]]", lambda sign: f"&#{ord(sign[0])};", written)
 
 
 def notebook_page(path: Path) -> str:
