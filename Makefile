@@ -75,6 +75,7 @@ $(RELEASE)/installed: .ci/release.txt constraints.txt
 	@touch $@
 
 $(DOCS)/installed: .ci/docs/requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("make docs needs Python 3.11 or later: name one with PYTHON=" if sys.version_info < (3, 11) else 0)'
 	@echo "Installing what builds the documentation into $(DOCS)/venv: half a minute, 300 MB"
 	@$(PYTHON) -m venv $(DOCS)/venv
 	@$(DOCS)/venv/bin/python -m pip install --quiet --constraint constraints.txt --requirement .ci/docs/requirements.txt --editable .
