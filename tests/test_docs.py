@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import runpy
@@ -15,11 +16,13 @@ from typer.testing import CliRunner
 
 from tryage import Router
 from tryage.cli import app
-from tryage.core import flags
+from tryage.core import Exploration, constraints, flags
+from tryage.core.presets import PRESETS
 from tryage.files import parse_toml
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
+from tryage.traffic.feedback_model import NOISE_FACTORS
 
 ROOT = Path(__file__).resolve().parents[1]
 _SITE = runpy.run_path(str(ROOT / ".ci" / "docs" / "pages.py"))
@@ -241,3 +244,47 @@ def test_the_sizes_of_what_ships_are_those_on_the_disk():
     ):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         assert words.format(round(size / 1e6)) in page
+
+
+def rows(name: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table behind a heading of a page."""
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    table = re.search(r"(?:^\|.*\n)+", text[text.index(heading) :], re.MULTILINE)
+    assert table is not None
+    return [[cell.strip() for cell in line.split(" | ")] for line in table[0].splitlines()[2:]]
+
+
+def test_the_page_about_exploration_shows_the_default_settings():
+    shown = dict(re.findall(r"`(\w+)=([^`]+)`", str(rows("exploration.md", "## Exploration"))))
+    defaults = Exploration()
+    assert len(shown) >= 4
+    for name, value in shown.items():
+        assert getattr(defaults, name) == ast.literal_eval(value), name
+
+
+def test_the_page_about_learning_shows_how_far_each_kind_of_feedback_is_believed():
+    shown = {
+        kind: float(factor)
+        for kinds, factor, *_ in rows("learning.md", "## How far feedback is believed")
+        for kind in re.findall(r"`(\w+)`", kinds)
+    }
+    assert shown == NOISE_FACTORS
+
+
+def test_the_page_about_preferences_shows_the_scales_of_constraints():
+    shown = {name: ends for name, *ends in rows("preferences.md", "## Weights")}
+    for name, scale in {
+        "| `size`": constraints.SIZE_SCALE,
+        "| `latency`": constraints.LATENCY_SCALE,
+        "| `verbosity`": constraints.ANSWER_LENGTH_SCALE,
+        "| `cost`, `switching`": constraints.COST_SCALE,
+    }.items():
+        low, high = (
+            float(re.findall(r"[\d.e,]+", end)[0].replace(",", "")) for end in shown[name][:2]
+        )
+        assert (low, high) == scale, name
+    for name, keywords in PRESETS.items():
+        said = ", ".join(f"{key}={value:g}" for key, value in keywords.items())
+        assert f"`Preferences({said})`" in (ROOT / "docs" / "preferences.md").read_text("utf-8"), (
+            name
+        )
