@@ -24,8 +24,8 @@ test: lint docs programs  ## Lint, build the documentation, then run all tests, 
 	@$(BIN)/python -m pytest
 	@.ci/lanes
 
-programs:  ## Get Prometheus into .debian for the test that asks it, unless there is one
-	@.ci/debian prometheus
+programs:  ## Get Chromium and Prometheus into .debian for the tests that use them, unless they are there
+	@.ci/debian chromium prometheus
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check

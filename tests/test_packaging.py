@@ -224,14 +224,19 @@ def wheel(tmp_path_factory) -> set[str]:
         return set(built.namelist())
 
 
-def test_the_wheel_holds_the_four_packages_typed_and_nothing_else(wheel):
+def test_the_wheel_holds_the_five_packages_typed_and_nothing_else(wheel):
     info = f"tryage-{tryage.__version__}.dist-info"
-    assert {name.split("/")[0] for name in wheel} == {
-        "tryage", "tryage_langchain", "tryage_llamaindex", "tryage_server", info,
-    }  # fmt: skip
-    for package in ("tryage", "tryage_langchain", "tryage_llamaindex", "tryage_server"):
+    integrations = ("langchain", "llamaindex", "playground", "server")
+    packages = {"tryage", *(f"tryage_{name}" for name in integrations)}
+    assert {name.split("/")[0] for name in wheel} == {*packages, info}
+    for package in packages:
         assert f"{package}/py.typed" in wheel
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= wheel
+
+
+def test_the_wheel_holds_the_page_of_the_playground(wheel):
+    for name in ("static/htmx.min.js", "static/playground.css", "templates/page.html.jinja"):
+        assert f"tryage_playground/{name}" in wheel
 
 
 def test_the_wheel_holds_the_facts_about_models(wheel):

@@ -1,0 +1,39 @@
+"""The browser for tests of pages, wherever they stand; all other fixtures are in tests/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_INSTALLED = ("chromium", "chromium-browser", "google-chrome")
+
+_OWN = Path(__file__).parent / ".debian" / "bin" / "chromium"
+
+
+def browser_path() -> str | None:
+    """Return a Chromium: named, installed, or that of `.ci/debian`; None without any."""
+    named = os.environ.get("TRYAGE_BROWSER")
+    found = named or next(filter(None, map(shutil.which, _INSTALLED)), None)
+    return found or (str(_OWN) if _OWN.exists() else None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Yield a headless Chromium, one for all tests of a process."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = browser_path()
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("There is no Chromium: run .ci/debian chromium.")
+        pytest.skip("there is no Chromium; run .ci/debian chromium")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path)
+        yield chromium
+        chromium.close()
