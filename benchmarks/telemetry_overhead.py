@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-TURN = 64  # calls
+TURN = 32  # calls
 
 WORKER = """
 import gc, json, sys, time

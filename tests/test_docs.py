@@ -21,6 +21,7 @@ from tryage.core.presets import PRESETS
 from tryage.files import parse_toml
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.telemetry import uninstrument
 from tryage.testing import LocalHub
 from tryage.traffic.feedback_model import NOISE_FACTORS
 
@@ -92,6 +93,7 @@ def test_the_examples_of_a_page_run_and_print_what_stands_behind(
     names: dict[str, object] = {"__name__": page.stem}
     for number, code in enumerate(codes, start=1):
         exec(compile(code, f"{page.name}, example {number}", "exec"), names)  # noqa: S102 - ours
+    uninstrument()  # the page about it has switched telemetry on
     printed = " ".join(capsys.readouterr().out.split())
     for comment in _SHOWN_RESULT.findall("".join(codes)):
         for part in comment.split("..."):

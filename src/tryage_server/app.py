@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 import tryage
 from tryage.core.presets import PRESETS
 from tryage.errors import InputError, LibraryError
+from tryage.telemetry.observer import TELEMETRY
 from tryage_langchain.chat import ChatTryage
 from tryage_server.chat_answers import CompletionStream, structured_chunk, to_completion
 from tryage_server.chat_requests import (
@@ -73,8 +74,10 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(chat.route, "Hello")  # the first decision loads the encoder
+        await run_in_threadpool(_warm_up, chat)
         yield
+        if TELEMETRY.observer is not None:  # a signal ends the process after this
+            await run_in_threadpool(TELEMETRY.observer.flush)
 
     app = FastAPI(
         title="Tryage",
@@ -91,6 +94,13 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
     if limits.metrics:
         add_metrics(app)
     return app
+
+
+def _warm_up(chat: ChatTryage) -> float | None:
+    """Load what the first call would load; no telemetry counts it."""
+    chat_router = chat._chat_router  # noqa: SLF001 - a package of the same project
+    decision = chat_router.router.decide_batch(["Hello"])[0]
+    return chat_router.prices.expected_cost(decision.expert.name, 1.0)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ pytest.importorskip("opentelemetry.exporter.prometheus")
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tryage.telemetry import instrument, uninstrument
 from tryage_server import ServerSettings, create_app
 
 KEY = "canary-key-0123456789"
@@ -79,6 +80,11 @@ def test_a_request_continues_the_trace_of_its_client(counted, chat):
     assert {f"{one.context.trace_id:032x}" for one in counted.spans("chat small")} == {trace}
 
 
+def test_the_start_of_the_server_is_no_decision(counted, chat):
+    with TestClient(create_app(chat)):
+        assert counted.spans() == []
+
+
 def test_a_request_without_a_trace_begins_one(counted, chat):
     with TestClient(create_app(chat)) as client:
         client.post("/v1/chat/completions", json=QUESTION).raise_for_status()
@@ -101,3 +107,20 @@ def test_within_the_span_of_an_instrumented_server_that_span_is_the_parent(count
         counted.spans(name) for name in ("invoke_workflow tryage", "POST /v1/chat/completions")
     )
     assert whole.parent.span_id == request.context.span_id
+
+
+def test_spans_that_wait_are_exported_when_the_server_stops(chat):
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=600_000))
+    instrument(provider)
+    with TestClient(create_app(chat)) as client:
+        client.post("/v1/chat/completions", json=QUESTION).raise_for_status()
+        assert not exporter.get_finished_spans()
+    uninstrument()
+    assert "chat small" in {span.name for span in exporter.get_finished_spans()}
+    provider.shutdown()

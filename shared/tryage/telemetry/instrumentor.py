@@ -42,7 +42,7 @@ def instrument(
     tracers = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
     meters = metrics.get_meter_provider() if meter_provider is None else meter_provider
     tracer = tracers.get_tracer(SCOPE, version(SCOPE))
-    TELEMETRY.observer = Recorder(tracer, _metrics_of(meters))
+    TELEMETRY.observer = Recorder(tracer, _metrics_of(meters), (tracers, meters))
 
 
 def uninstrument() -> None:

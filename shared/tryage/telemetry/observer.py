@@ -104,6 +104,9 @@ class Observer:
     def alarm(self, kind: str, expert: str | None, direction: str | None) -> None:
         """Note that an expert has changed, or that learning was taken back."""
 
+    def flush(self, seconds: float = 5.0) -> None:
+        """Export what waits, because the process ends; give up after some seconds for each kind."""
+
 
 class Telemetry:
     """Where the library finds its observer; None is none, and costs one look."""

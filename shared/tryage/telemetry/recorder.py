@@ -26,10 +26,13 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Recorder(Observer):
-    """Writes what it is told as spans of a tracer, and into metrics."""
+    """Writes what it is told as spans of a tracer, and into metrics.
 
-    def __init__(self, tracer: Tracer, metrics: Metrics) -> None:
-        self._tracer, self._metrics = tracer, metrics
+    `providers` are those of both, which may have a method `force_flush`: the SDK's do.
+    """
+
+    def __init__(self, tracer: Tracer, metrics: Metrics, providers: Sequence[object] = ()) -> None:
+        self._tracer, self._metrics, self._providers = tracer, metrics, providers
 
     def measure(self, decide: Callable[[], list[Decision]]) -> list[Decision]:
         """Measure how long decisions take, count them, and note the time in each."""
@@ -64,3 +67,10 @@ class Recorder(Observer):
     def alarm(self, kind: str, expert: str | None, direction: str | None) -> None:
         """Count an alarm."""
         self._metrics.add_alarm(kind, expert, direction)
+
+    def flush(self, seconds: float = 5.0) -> None:
+        """Export the spans and metrics that wait."""
+        for provider in self._providers:
+            flush = getattr(provider, "force_flush", None)  # the API has no such method
+            if flush is not None:
+                flush(round(seconds * 1_000))
