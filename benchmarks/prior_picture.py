@@ -8,7 +8,7 @@ import numpy as np
 from metadata_prior import LEVELS, NEAREST, OURS, POOLED, SIZE, TEST_MEAN, TESTS, summary
 
 from tryage.core.validation import require_extra
-from tryage.learning.evaluation.report import PALETTE
+from tryage.learning.charts.style import PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.validation import require_extra
-from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR
+from tryage.learning.charts.style import OTHERS_COLOR, PALETTE, TEXT_COLOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

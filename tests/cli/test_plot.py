@@ -136,7 +136,7 @@ def test_an_unknown_image_format_and_a_missing_file_are_refused(tryage, labeled,
     unknown = tryage("plot", "latent", labeled, "-o", tmp_path / "map.txt")
     missing = tryage("plot", "latent", tmp_path / "none.jsonl")
     assert (unknown.exit_code, missing.exit_code) == (2, 2)
-    assert "expected .png, .svg or .pdf" in unknown.stderr
+    assert "expected .png, .svg, .pdf or .html" in unknown.stderr
     assert "cannot be read" in missing.stderr
 
 

@@ -51,12 +51,12 @@ def check_picture_file(path: Path | None) -> Path | None:
 
     Raises:
         InputError: as in `check_output_file`, or the suffix is not that of a picture.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib, or plotly for .html, is not installed.
     """
     if path is not None:
-        from tryage.learning.evaluation.latent_space import check_image_format
+        from tryage.learning.charts.pictures import check_picture_path
 
-        check_image_format(path)
+        check_picture_path(path)
     return check_output_file(path)
 
 

@@ -1,55 +1,289 @@
-"""Commands that draw: `plot latent` maps prompts, and `pareto --plot` draws its front with this."""
+"""Commands that draw: `plot front`, `calibration`, `difficulty`, `shares` and others."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from tryage.cli.options import JsonFile, RouterPath, Seed, load_router, read_jsonl
+from tryage.cli.options import (
+    AnswerValue,
+    JsonFile,
+    LossColumn,
+    MergeNames,
+    Preset,
+    QTablePath,
+    RouterPath,
+    ScoreScale,
+    Seed,
+    load_router,
+    parse_preferences,
+    read_jsonl,
+    read_table,
+)
 from tryage.cli.outputs import check_picture_file, write_json
+from tryage.cli.report import Days, RatingKind, Since, Until, read_period
 from tryage.cli.terminal import echo, format_table
 from tryage.errors import InputError
+from tryage.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
+    from collections.abc import Iterable
 
     from tryage.core.arrays import FloatArray
-    from tryage.core.pareto import ParetoFront
-    from tryage.core.preferences import Preferences
     from tryage.learning.evaluation.latent_space import LatentMap
+    from tryage.learning.plots.plot import Plot
     from tryage.router import Router
+    from tryage.traffic.traffic import Traffic
 
-app = typer.Typer(help="Pictures of what a router has learned.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pictures of what a router does and has learned: PNG, SVG, PDF or interactive HTML.",
+    no_args_is_help=True,
+)
 
-SingleExpertPoints: TypeAlias = dict[str, tuple[float, float]]
-"""Expert -> (mean constraint, NaN if unknown; mean predicted loss), if it answered every prompt."""
+_OUTPUT_HELP = "The picture: .png, .svg, .pdf, or .html for an interactive page."
 
-_TEXT_COLOR, _LINE_COLOR, _OTHERS_COLOR, _UNKNOWN_COLOR = "#333333", "#0072B2", "#BBBBBB", "#D55E00"
+PictureFile: TypeAlias = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", callback=check_picture_file, help=_OUTPUT_HELP),
+]
 
-_MAX_NAMES, _MAX_WEIGHTS = 8, 5  # more text on one picture cannot be read
+Transparent: TypeAlias = Annotated[bool, typer.Option("--transparent", help="Draw no background.")]
 
-_DOT_RADIUS = 5  # pixels; text keeps this distance from the center of a dot
+Name: TypeAlias = Annotated[
+    str, typer.Option("--name", metavar="TEXT", help="What the title says the picture is about.")
+]
 
-_MAX_MARKERS = 40  # with more breakpoints only the line is drawn
+TrafficUrl: TypeAlias = Annotated[
+    str, typer.Option("--traffic", metavar="URL", help="The log of the traffic.")
+]
 
-_UNKNOWN_GAP = 0.12  # of the width, between the last known constraint and the unknown ones
-
-# Offsets of labels in points, the best first: names go above the front, weights below it.
-_OFFSETS_ABOVE = ((7, 5), (-7, 5), (7, 14), (-7, 14), (9, -4), (7, -13), (-7, -13))
-
-_OFFSETS_BELOW = ((-7, -13), (7, -13), (-7, -22), (-9, -4), (7, -22), (7, 5))
+_DEFAULT_URL = "sqlite:///tryage.db"
 
 
 @app.callback()
 def plot() -> None:
-    """Pictures of what a router has learned."""
+    """Pictures of what a router does and has learned: PNG, SVG, PDF or interactive HTML."""
+
+
+@app.command()
+def front(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A Q-table with costs; or prompts that nobody has answered, of which all is "
+            "predicted: a .txt file with one per line, or JSON lines of prompt.",
+        ),
+    ],
+    output: PictureFile = Path("front.png"),
+    router: RouterPath = None,
+    preset: Preset = None,
+    answer_value: AnswerValue = None,
+    score_scale: ScoreScale = 1.0,
+    loss: LossColumn = "loss",
+    merge_names: MergeNames = False,
+    name: Name = "",
+    seed: Seed = 0,
+    transparent: Transparent = False,
+    as_json: JsonFile = None,
+) -> None:
+    """Draw score over cost: routing at every weight of costs, each model alone, and now."""
+    from tryage.learning.plots.front import front_of_prompts, front_of_table
+
+    preferences = parse_preferences(None, None, answer_value=answer_value, preset=preset)
+    if _has_outcomes(data):
+        table = read_table(data, score_scale, loss, merge_names=merge_names)
+        loaded = load_router(router)
+        loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
+        _finish(front_of_table(loaded, table, name=name, seed=seed), output, as_json, transparent)
+        return
+    prompts = [text for text, _ in _read_prompts(data)]
+    loaded = load_router(router)
+    loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
+    _finish(front_of_prompts(loaded, prompts, name=name, seed=seed), output, as_json, transparent)
+
+
+@app.command()
+def calibration(
+    qtable: QTablePath,
+    output: PictureFile = Path("calibration.png"),
+    router: RouterPath = None,
+    by_model: Annotated[
+        bool, typer.Option("--by-model", help="Draw a panel for each model, at most twelve.")
+    ] = False,
+    bins: Annotated[int, typer.Option(min=1, help="How many bins of equal size.")] = 10,
+    score_scale: ScoreScale = 1.0,
+    loss: LossColumn = "loss",
+    merge_names: MergeNames = False,
+    name: Name = "",
+    transparent: Transparent = False,
+    as_json: JsonFile = None,
+) -> None:
+    """Draw measured over predicted losses, by bins and by model, and how much intervals hold.
+
+    Take prompts that the router was not trained on; others make it look too good.
+    """
+    from tryage.learning.charts.pictures import save_chart
+    from tryage.learning.plots.calibration import calibration_plot
+
+    table = read_table(qtable, score_scale, loss, merge_names=merge_names)
+    found = calibration_plot(load_router(router), table, name=name, n_bins=bins)
+    if by_model:
+        save_chart(found.models_chart(), output, transparent=transparent)
+        _report(found.models_chart().title, output, found, as_json)
+        return
+    _finish(found, output, as_json, transparent)
+
+
+@app.command()
+def difficulty(
+    prompts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A .txt file with a prompt per line, JSON lines of prompt and perhaps category, "
+            "or a Q-table.",
+        ),
+    ],
+    output: PictureFile = Path("difficulty.png"),
+    router: RouterPath = None,
+    preset: Preset = None,
+    answer_value: AnswerValue = None,
+    bins: Annotated[int, typer.Option(min=1, help="How many bins of equal size.")] = 6,
+    name: Name = "",
+    transparent: Transparent = False,
+    as_json: JsonFile = None,
+) -> None:
+    """Draw how hard the router expects prompts to be, and which models it chooses for them."""
+    from tryage.learning.plots.difficulty import difficulty_plot
+
+    preferences = parse_preferences(None, None, answer_value=answer_value, preset=preset)
+    texts, categories = zip(*_read_prompts(prompts), strict=True)
+    loaded = load_router(router)
+    loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
+    found = difficulty_plot(loaded, texts, categories, name=name, n_bins=bins)
+    _finish(found, output, as_json, transparent)
+
+
+@app.command()
+def shares(
+    traffic: TrafficUrl = _DEFAULT_URL,
+    output: PictureFile = Path("shares.png"),
+    by: Annotated[
+        str, typer.Option(metavar="WORD", help="How long each part is: hour, day, week or auto.")
+    ] = "auto",
+    days: Days = None,
+    since: Since = None,
+    until: Until = None,
+    transparent: Transparent = False,
+    as_json: JsonFile = None,
+) -> None:
+    """Draw which models answered over time and what that cost, from a log of traffic."""
+    from tryage.learning.plots.shares import shares_plot
+
+    first, last = read_period(days, since, until)
+    with _open(traffic) as log:
+        _finish(shares_plot(log, first, last, by=by), output, as_json, transparent)
+
+
+@app.command()
+def onboarding(
+    journal: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="JOURNAL",
+            help="The answers of `tryage onboard`: MODELS.answers.jsonl, or its folder; not with "
+            "--traffic.",
+        ),
+    ] = None,
+    output: PictureFile = Path("onboarding.png"),
+    router: RouterPath = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own prompts of the test, as `tryage onboard` had."),
+    ] = None,
+    traffic: Annotated[
+        str | None, typer.Option(metavar="URL", help="Draw the ratings of this log instead.")
+    ] = None,
+    days: Days = None,
+    since: Since = None,
+    until: Until = None,
+    kind: RatingKind = None,
+    transparent: Transparent = False,
+    as_json: JsonFile = None,
+) -> None:
+    """Draw how the estimated quality of models settles as their answers come in."""
+    from tryage.learning.plots.onboarding import onboarding_of_journal, onboarding_of_traffic
+
+    first, last = read_period(days, since, until)
+    if (journal is None) == (traffic is None):
+        raise InputError(
+            "Give the journal of a test, such as models.answers.jsonl, or a log with --traffic, "
+            "and not both."
+        )
+    if traffic is not None:
+        if prompts is not None or router is not None:
+            raise InputError("--prompts and --router are for the journal of a test.")
+        with _open(traffic) as log:
+            found = onboarding_of_traffic(log, first, last, kind=kind)
+    elif journal is not None:
+        if kind is not None or first is not None or last is not None:
+            raise InputError("--kind, --days, --since and --until are for --traffic.")
+        own = None if prompts is None else read_jsonl(prompts)
+        found = onboarding_of_journal(load_router(router), journal, prompts=own)
+    _finish(found, output, as_json, transparent)
+
+
+def _finish(found: Plot, output: Path, as_json: Path | None, transparent: bool) -> None:
+    """Draw a plot, and print what it found."""
+    found.save(output, transparent=transparent)
+    _report(found.chart().title, output, found, as_json)
+
+
+def _report(title: str, output: Path, found: Plot, as_json: Path | None) -> None:
+    echo(title)
+    if as_json is not None:
+        write_json(as_json, found.to_dict())
+    echo(f"\nDrawn to {output}")
+
+
+def _open(url: str) -> Traffic:
+    from tryage.traffic.traffic import Traffic
+
+    return Traffic(url, create=False)
+
+
+def _has_outcomes(path: Path) -> bool:
+    """Return whether a file is a Q-table, not a list of prompts."""
+    if path.suffix == ".txt":
+        return False
+    return path.suffix != ".jsonl" or any("expert" in row for row in read_jsonl(path)[:1])
+
+
+def _read_prompts(path: Path) -> list[tuple[str, str | None]]:
+    """Read prompts, each text once, with their categories if there are any.
+
+    Raises:
+        InputError: the file cannot be read, or has no prompt.
+    """
+    if path.suffix == ".txt":
+        rows: Iterable[tuple[object, object]] = [
+            (line.strip(), None) for line in read_text(path).splitlines() if line.strip()
+        ]
+    else:
+        rows = _read_rows(path)
+    category_by_text: dict[str, str | None] = {}
+    for text, category in rows:
+        if isinstance(text, str):
+            category_by_text.setdefault(text, None if category is None else str(category))
+    if not category_by_text:
+        raise InputError(
+            f'{path} has no prompt; expected one per line in a .txt file, or {{"prompt": "..."}} '
+            "in a .jsonl file."
+        )
+    return [*category_by_text.items()]
 
 
 @app.command()
@@ -62,16 +296,7 @@ def latent(
             "the router was not trained on are best.",
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            callback=check_picture_file,
-            help="The picture: .png, .svg, .pdf",
-        ),
-    ] = Path("latent.png"),
+    output: PictureFile = Path("latent.png"),
     router: RouterPath = None,
     against: Annotated[
         list[str] | None,
@@ -88,6 +313,7 @@ def latent(
         int, typer.Option(min=1, help="The most prompts; a larger file is sampled.")
     ] = 2000,
     seed: Seed = 0,
+    transparent: Transparent = False,
     as_json: JsonFile = None,
 ) -> None:
     """Draw where prompts lie in the perception's space, and say how well it separates categories.
@@ -97,19 +323,17 @@ def latent(
     from tryage.core.validation import require_extra
     from tryage.learning.evaluation.latent_space import (
         check_categories,
-        check_image_format,
         latent_map,
         plot_latent,
     )
 
     require_extra("umap", "latent")
-    check_image_format(output)
     pairs = _sample(_read_labeled(prompts), most, seed)
     categories = [category for _, category in pairs]
     check_categories(categories, neighbours)
     spaces = _embedding_spaces(load_router(router), [text for text, _ in pairs], against or ())
     computed_map = latent_map(spaces, categories, n_neighbors=neighbours, seed=seed)
-    plot_latent(computed_map, output)
+    plot_latent(computed_map, output, transparent=transparent)
     for line in _report_lines(computed_map):
         echo(line)
     if as_json is not None:
@@ -190,172 +414,3 @@ def _report_lines(computed_map: LatentMap) -> list[str]:
         "",
         *format_table([header, *rows]),
     ]
-
-
-def single_expert_points(
-    router: Router, prompts: Sequence[str], constraint: str, preferences: Preferences
-) -> SingleExpertPoints:
-    """Return the point of every expert that may answer all prompts."""
-    from tryage.core.preferences import Preferences
-
-    weights = {**router.preferences.weights, **preferences.weights, constraint: 1.0}
-    # At weight 1 the term is the constraint itself.
-    weighted_preferences = Preferences(weights, preferences.requirements)
-    points: dict[str, list[tuple[float, float]]] = {}
-    for decision in router.route_batch(prompts, weighted_preferences):
-        for expert in decision.ranking:
-            is_known = constraint not in expert.unknown
-            value = expert.terms[constraint] if is_known else math.nan
-            points.setdefault(expert.name, []).append((value, expert.predicted_loss))
-    return {
-        name: (sum(c for c, _ in pairs) / len(pairs), sum(q for _, q in pairs) / len(pairs))
-        for name, pairs in points.items()
-        if len(pairs) == len(prompts)
-    }
-
-
-def experts_without_constraint(points: SingleExpertPoints) -> list[str]:
-    """Name the experts with an unknown constraint."""
-    return [name for name, (constraint, _) in points.items() if math.isnan(constraint)]
-
-
-def draw_front(front: ParetoFront, points: SingleExpertPoints, path: Path) -> Figure:
-    """Draw a front as a line, its breakpoints with their weights, and every expert as a dot.
-
-    Experts with an unknown constraint are drawn in a column of their own on the right, although
-    the front counts them as the worst.
-
-    Raises:
-        InputError: the file name has no suffix of an image format.
-        MissingExtraError: matplotlib is not installed.
-    """
-    from tryage.core.validation import require_extra
-
-    require_extra("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from tryage.learning.evaluation.report import save_figure
-
-    figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    if path.suffix[1:].lower() not in canvas.get_supported_filetypes():
-        raise InputError(f"{path} is not a picture that can be drawn; expected .png, .svg or .pdf")
-    axes = figure.add_subplot()
-    _style_axes(axes, front)
-    points = _draw_points(axes, front, points)
-    figure.draw_without_rendering()  # fixes the layout, which places labels
-    _LabelPlacer(axes).add_all(front, points)
-    return save_figure(figure, path)
-
-
-def _style_axes(axes: Axes, front: ParetoFront) -> None:
-    n_prompts = front.path.start.size
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(f"{front.constraint}, 0 best to 1 worst of the library")
-    axes.set_ylabel("predicted loss, lower is better")
-    scope = "one prompt" if n_prompts == 1 else f"mean of {n_prompts:,} prompts"
-    axes.set_title(
-        f"Loss against {front.constraint}: {scope}", loc="left", fontsize=11, color=_TEXT_COLOR
-    )
-
-
-def _draw_points(axes: Axes, front: ParetoFront, points: SingleExpertPoints) -> SingleExpertPoints:
-    """Draw the front and the experts; return the points of the experts on the picture."""
-    marker = "o" if len(front) <= _MAX_MARKERS else ""
-    axes.plot(front.constraints, front.losses, color=_LINE_COLOR, marker=marker, markersize=5,
-              linewidth=2, label="routed, from weight 0 up", zorder=3)  # fmt: skip
-    known_points = {name: point for name, point in points.items() if not math.isnan(point[0])}
-    x, y = zip(*known_points.values(), strict=True) if known_points else ((), ())
-    axes.scatter(x, y, s=30, color=_OTHERS_COLOR, edgecolor="white", zorder=2,
-                 label="an expert on its own")  # fmt: skip
-    axes.margins(0.08)
-    unknown_points = {name: points[name] for name in experts_without_constraint(points)}
-    unknown_points = _draw_unknown_column(axes, front, unknown_points)
-    axes.legend(loc="best", fontsize=9, frameon=False)
-    return known_points | unknown_points
-
-
-def _draw_unknown_column(
-    axes: Axes, front: ParetoFront, unknown_points: SingleExpertPoints
-) -> SingleExpertPoints:
-    """Draw experts of unknown constraint to the right of all others; return their points."""
-    if not unknown_points:
-        return {}
-    low, high = axes.get_xlim()
-    ticks = [tick for tick in axes.get_xticks() if low <= tick <= min(high, 1.0)]
-    column = high + _UNKNOWN_GAP * (high - low)
-    axes.axvline((high + column) / 2, color=_OTHERS_COLOR, linewidth=1, linestyle=":")
-    losses = [loss for _, loss in unknown_points.values()]
-    axes.scatter([column] * len(losses), losses, s=34, marker="D",
-                 facecolor="white", edgecolor=_UNKNOWN_COLOR, zorder=2,
-                 label=f"its {front.constraint} is unknown: counted as 1")  # fmt: skip
-    axes.set_xticks([*ticks, column], [*(f"{tick:g}" for tick in ticks), "unknown"])
-    axes.set_xlim(low, column + (column - high) / 2)
-    return {name: (column, loss) for name, (_, loss) in unknown_points.items()}
-
-
-class _LabelPlacer:
-    """Writes labels next to points; a label without a free place is left out."""
-
-    def __init__(self, axes: Axes) -> None:
-        import numpy as np
-        from matplotlib.transforms import Bbox
-
-        self._axes = axes
-        line, legend = axes.lines[0], axes.get_legend()
-        self._front = line.get_path().transformed(line.get_transform())
-        dots = [np.reshape(collection.get_offsets(), (-1, 2)) for collection in axes.collections]
-        centers = axes.transData.transform(np.concatenate(dots).astype(np.float64))
-        self._occupied = [Bbox([center - _DOT_RADIUS, center + _DOT_RADIUS]) for center in centers]
-        self._occupied += [] if legend is None else [legend.get_window_extent()]
-
-    def add_all(self, front: ParetoFront, expert_points: SingleExpertPoints) -> None:
-        """Name the experts with the largest shares, then write the weights of some breakpoints."""
-        for name in _most_used_experts(front)[:_MAX_NAMES]:
-            if name in expert_points:
-                label = name.rsplit("/", maxsplit=1)[-1]
-                self._add_label(label, expert_points[name], _OFFSETS_ABOVE, _TEXT_COLOR)
-        points = list(front)
-        for point in points[:: max(1, round(len(points) / _MAX_WEIGHTS))]:
-            position = (point.constraint, point.loss)
-            self._add_label(f"weight {point.weight:.2g}", position, _OFFSETS_BELOW, _LINE_COLOR)
-
-    def _add_label(
-        self, text: str, point: tuple[float, float], offsets: Sequence[tuple[int, int]], color: str
-    ) -> None:
-        for offset in offsets:
-            label = self._axes.annotate(
-                text,
-                point,
-                offset,
-                textcoords="offset points",
-                horizontalalignment="left" if offset[0] > 0 else "right",
-                fontsize=8,
-                color=color,
-            )
-            box = label.get_window_extent()
-            if self._is_free(box):
-                self._occupied.append(box)
-                return
-            label.remove()
-
-    def _is_free(self, box: Bbox) -> bool:
-        """Whether a label there is inside the picture, off the front and off other labels."""
-        area, picture = self._axes.get_window_extent(), self._axes.figure.bbox
-        if box.x0 < area.x0 or box.y0 < area.y0 or box.x1 > picture.x1:
-            return False
-        if self._front.intersects_bbox(box, filled=False):
-            return False
-        return not any(box.overlaps(other) for other in self._occupied)
-
-
-def _most_used_experts(front: ParetoFront) -> list[str]:
-    """Sort experts by their largest share of the prompts at any breakpoint, descending."""
-    largest_shares: dict[str, float] = {}
-    for point in front:
-        for name, share in point.share.items():
-            largest_shares[name] = max(share, largest_shares.get(name, 0.0))
-    return sorted(largest_shares, key=lambda name: -largest_shares[name])

@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from tryage.learning.traffic_report.summary import TrafficReport
 
 _DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
+
+
+Days: TypeAlias = Annotated[
+    float | None, typer.Option(min=0, help="Only the last days, such as 7 or .5.")
+]
+
+Since: TypeAlias = Annotated[
+    datetime | None, typer.Option(formats=_DATE_FORMATS, help="Only from this time on, UTC.")
+]
+
+Until: TypeAlias = Annotated[
+    datetime | None, typer.Option(formats=_DATE_FORMATS, help="Only before this time, UTC.")
+]
+
+RatingKind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The only feedback that counts as a rating, such as judge."),
+]
 
 
 class ReportFormat(str, Enum):
@@ -59,35 +77,28 @@ def report(
             help="The file to write; by default the report is printed.",
         ),
     ] = None,
-    days: Annotated[
-        float | None, typer.Option(min=0, help="Only the last days, such as 7 or .5.")
-    ] = None,
-    since: Annotated[
-        datetime | None, typer.Option(formats=_DATE_FORMATS, help="Only from this time on, UTC.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(formats=_DATE_FORMATS, help="Only before this time, UTC.")
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The only feedback that counts as a rating, such as judge."
-        ),
-    ] = None,
+    days: Days = None,
+    since: Since = None,
+    until: Until = None,
+    kind: RatingKind = None,
     as_json: JsonFile = None,
 ) -> None:
     """Report what the traffic cost, how good the answers were, and which router is better."""
-    first, last = _period(days, since, until)
+    first, last = read_period(days, since, until)
     found = _read_report(traffic, first, last, kind)
     if as_json is not None:
         write_json(as_json, found.to_dict())
     _write(found, form or _default_format(output), output)
 
 
-def _period(
+def read_period(
     days: float | None, since: datetime | None, until: datetime | None
 ) -> tuple[float | None, float | None]:
-    """Return the first and the last time of the period in seconds since 1970, None for no limit."""
+    """Return the first and the last time of the period in seconds since 1970, None for no limit.
+
+    Raises:
+        InputError: the options contradict each other.
+    """
     if days is not None and since is not None:
         raise InputError("--days and --since both say where the period starts; give one.")
     first = None if since is None else since.replace(tzinfo=timezone.utc).timestamp()

@@ -129,7 +129,7 @@ def pareto(
         typer.Option(
             metavar="FILE",
             callback=check_picture_file,
-            help="Draw the front to this file: .png, .svg or .pdf",
+            help="Draw the front to this file: .png, .svg, .pdf or .html",
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -144,11 +144,11 @@ def pareto(
     front = loaded_router.pareto(texts, constraint, preferences=preferences)
     unknown_experts: list[str] = []
     if plot is not None:
-        from tryage.cli.plot import draw_front, experts_without_constraint, single_expert_points
+        from tryage.learning.plots.pareto import pareto_plot
 
-        points = single_expert_points(loaded_router, texts, constraint, preferences)
-        draw_front(front, points, plot)
-        unknown_experts = experts_without_constraint(points)
+        drawn = pareto_plot(loaded_router, texts, front, preferences)
+        drawn.save(plot)
+        unknown_experts = drawn.experts_without_constraint
     if as_json:
         typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
         return

@@ -76,7 +76,7 @@ def simulate(
         typer.Option(
             metavar="FILE",
             callback=check_picture_file,
-            help="Draw score over cost to this file: .png, .svg or .pdf",
+            help="Draw score over cost to this file: .png, .svg, .pdf or .html",
         ),
     ] = None,
 ) -> None:
@@ -157,7 +157,7 @@ def _report(found: Simulation, as_json: Path | None, plot: Path | None) -> None:
     if as_json is not None:
         write_json(as_json, found.to_dict())
     if plot is not None:
-        from tryage.learning.evaluation.simulation_plot import plot_simulation
+        from tryage.learning.plots.front import FrontPlot
 
-        plot_simulation(found, plot)
+        FrontPlot(found).save(plot)
         echo(f"\nDrawn to {plot}")

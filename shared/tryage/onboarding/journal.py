@@ -97,6 +97,19 @@ def open_journal(path: Path | None) -> Iterator[AnswerJournal]:
         lock.release()
 
 
+def read_journal(path: Path) -> list[AnswerRecord]:
+    """Return the records of a journal, without a last line that is not complete.
+
+    Raises:
+        InputError: the file cannot be read, or holds anything else than such a journal.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return _parse_lines(path, content[: content.rfind(b"\n") + 1])
+
+
 def _read_records(path: Path) -> list[AnswerRecord]:
     """Read the records, and cut off a line without an end."""
     if not path.exists():
@@ -106,7 +119,11 @@ def _read_records(path: Path) -> list[AnswerRecord]:
     if end < len(content):
         with path.open("r+b") as file:
             file.truncate(end)
-    return [_parse(path, i, line) for i, line in enumerate(content[:end].splitlines(), start=1)]
+    return _parse_lines(path, content[:end])
+
+
+def _parse_lines(path: Path, content: bytes) -> list[AnswerRecord]:
+    return [_parse(path, i, line) for i, line in enumerate(content.splitlines(), start=1)]
 
 
 def _parse(path: Path, number: int, line: bytes) -> AnswerRecord:

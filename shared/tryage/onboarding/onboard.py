@@ -100,7 +100,7 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
     config = _check_config(config)
     if journal is not None and not isinstance(journal, (str, Path)):
         raise InputError(f"The journal is {journal!r:.80}; expected the path of a file, or None.")
-    learned = _check_perception(perception)
+    learned = check_perception(perception)
     candidates = find_candidates(models, library, make_client)
     run_budget = Budget(budget)
     if budget is not None:
@@ -108,7 +108,7 @@ def onboard_models(  # noqa: PLR0913 - what is asked, whom, and for how much; al
     rater = _find_judge(judge, candidates, library, make_client)
     asked = collect_prompts(_questions(config), prompts, rater, sandbox=config.sandbox)
     question_set = asked.question_set()
-    typical = _typical_prompts(config, learned, asked.prompts)
+    typical = typical_prompts(config, learned, asked.prompts)
     priors = [learned.ability(one.expert) for one in candidates]
     places = question_places(learned, [asked.ask(one) for one in asked.prompts], priors)
     rivals = library if config.rivals else None
@@ -194,7 +194,12 @@ def _check_config(config: OnboardingConfig | None) -> OnboardingConfig:
     return config or OnboardingConfig()
 
 
-def _check_perception(perception: Perception) -> LearnedPerception:
+def check_perception(perception: Perception) -> LearnedPerception:
+    """Return the perception if it can learn from scored answers.
+
+    Raises:
+        PerceptionError: it is of another kind, or predicts real-valued losses.
+    """
     if not isinstance(perception, LearnedPerception):
         raise PerceptionError(
             f"A {type(perception).__name__} cannot learn from answers; expected a router that was "
@@ -237,7 +242,7 @@ def _find_judge(
     return find_candidates([judge], library, make_client)[0]
 
 
-def _typical_prompts(
+def typical_prompts(
     config: OnboardingConfig, perception: LearnedPerception, asked: Sequence[Prompt]
 ) -> Sequence[str]:
     """Return prompts that stand for those that will be routed."""

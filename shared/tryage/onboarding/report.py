@@ -12,14 +12,15 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tryage.core.arrays import Float64Array
     from tryage.onboarding.aptitude import AptitudeTestOutcome
     from tryage.onboarding.candidates import Candidate
     from tryage.onboarding.journal import AnswerRecord
     from tryage.onboarding.selection import TypicalChoices
-    from tryage.perception.abilities import Gaussian
+    from tryage.perception.abilities import Gaussian, Link
     from tryage.scoring.measurement import Prompt
 
-_Z80 = 1.2816  # the interval of 80% of a normal distribution
+Z80 = 1.2816  # the interval of 80% of a normal distribution
 
 _BAR_WIDTH = 100
 
@@ -200,7 +201,7 @@ def make_report(  # noqa: PLR0913 - all that a page is made of
         own = [record for record in records if record.model == one.name]
         if any(record.score is not None for record in own):
             score = 1 - float(losses[:, i].mean())
-            spread = _Z80 * _level_std(abilities[i], choices)
+            spread = Z80 * level_std(abilities[i], choices.positions, choices.link)
             share = float(is_best[:, i].mean())
             reports.append(_model_report(one.name, own, kinds, score, spread, share))
     reports.sort(key=lambda one: -one.score)
@@ -214,11 +215,11 @@ def make_report(  # noqa: PLR0913 - all that a page is made of
     )
 
 
-def _level_std(ability: Gaussian, choices: TypicalChoices) -> float:
-    """Return the standard deviation of a model's mean loss over the typical prompts."""
-    y = choices.positions @ ability.mean[:, None]
-    slopes = choices.link.std(y, np.ones_like(y), y)[:, 0]
-    mean = (choices.positions * slopes[:, None]).mean(axis=0)
+def level_std(ability: Gaussian, positions: Float64Array, link: Link) -> float:
+    """Return the standard deviation of a model's mean loss over prompts at `positions` `(n, k)`."""
+    y = positions @ ability.mean[:, None]
+    slopes = link.std(y, np.ones_like(y), y)[:, 0]
+    mean = (positions * slopes[:, None]).mean(axis=0)
     return float(np.sqrt(max(mean @ ability.covariance @ mean, 0.0)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,14 +94,78 @@ def compare(  # noqa: PLR0913 - what is run, and how
     check_integer("seed", seed)
     named = named_policies(policies)
     losses, costs = predictions(make_router(None), stream)
-    unknown = float(np.isnan(stream.costs)[~np.isnan(stream.losses)].mean())
-    if unknown:
-        notes = (*notes, f"{unknown:.0%} of the costs are not known: they count as predicted.")
-    stream = stream.filled(None, costs)
+    notes, stream = _with_predicted_costs(stream, costs, notes)
     runs = [
         _run_copy(make_router, name, check_policy(policy), stream, batch_size)
         for name, policy in named.items()
     ]
+    found = _without_policies(make_router, stream, (losses, costs), seed)
+    return replace(found, policies=tuple(summarize(run, seed=seed) for run in runs), notes=notes)
+
+
+def compare_without_policies(
+    make_router: Callable[[Policy | None], BatchRouter],
+    stream: RequestStream,
+    *,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+) -> Simulation:
+    """Return what there is without policies, as `compare` does.
+
+    Raises:
+        PerceptionError: the prediction fails.
+    """
+    losses, costs = predictions(make_router(None), stream)
+    notes, stream = _with_predicted_costs(stream, costs, notes)
+    seed = check_integer("seed", seed)
+    return replace(_without_policies(make_router, stream, (losses, costs), seed), notes=notes)
+
+
+def _with_predicted_costs(
+    stream: RequestStream, costs: Float64Array, notes: Sequence[str]
+) -> tuple[tuple[str, ...], RequestStream]:
+    """Return the requests with predicted costs where none was measured, and a note of that."""
+    unknown = float(np.isnan(stream.costs)[~np.isnan(stream.losses)].mean())
+    added = f"{unknown:.0%} of the costs are not known: they count as predicted."
+    return (*notes, *((added,) if unknown else ())), stream.filled(None, costs)
+
+
+def compare_predicted(
+    make_router: Callable[[Policy | None], BatchRouter], stream: RequestStream, *, seed: int = 0
+) -> Simulation:
+    """Return what there is without policies if every answer is as predicted.
+
+    Args:
+        make_router: Returns the router with a policy.
+        stream: The requests; losses and costs in it do not count.
+        seed: Of the bootstrap.
+
+    Raises:
+        InputError: no expert may answer any request.
+        PerceptionError: the prediction fails.
+    """
+    everything = np.zeros((len(stream), len(stream.experts)))
+    losses, costs = predictions(make_router(None), replace(stream, losses=everything))
+    is_usable = (~np.isnan(losses)).any(axis=1)
+    if not is_usable.any():
+        raise InputError("No expert may answer any of the prompts; relax the requirements.")
+    predicted = replace(stream, losses=losses, costs=costs, estimated=~np.isnan(losses))
+    rows = np.flatnonzero(is_usable)
+    return _without_policies(
+        make_router, predicted.take(rows), (losses[rows], costs[rows]), check_integer("seed", seed)
+    )
+
+
+def _without_policies(
+    make_router: Callable[[Policy | None], BatchRouter],
+    stream: RequestStream,
+    predicted: tuple[Float64Array, Float64Array],
+    seed: int,
+) -> Simulation:
+    """Return plain routing, thresholds, single experts, chance and oracle, from all that is known.
+
+    `predicted` are losses and costs, `(n, n_experts)` each.
+    """
     plain = run_policy(PLAIN, _decide(make_router(None)), None, stream, batch_size=_CHUNK)
     constants = [
         choice_run(name, stream, np.full(len(stream), column, np.intp))
@@ -108,13 +173,12 @@ def compare(  # noqa: PLR0913 - what is run, and how
     ]
     return Simulation(
         n_requests=len(stream),
-        policies=tuple(summarize(run, seed=seed) for run in runs),
+        policies=(),
         plain=summarize(plain, seed=seed),
-        thresholds=threshold_points(losses, costs, stream),
+        thresholds=threshold_points(*predicted, stream),
         experts=best_first([summarize(run, seed=seed) for run in constants]),
         random=summarize(random_run(stream), seed=seed),
         oracle=summarize(choice_run(ORACLE, stream, best_answers(stream)), seed=seed),
-        notes=tuple(notes),
     )
 
 

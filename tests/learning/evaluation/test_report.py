@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tryage.errors import InputError
+from tryage.learning.charts.chart import Bars
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
-from tryage.learning.evaluation.report import PALETTE, plot_calibration, plot_front, plot_shares
+from tryage.learning.evaluation.report import plot_calibration, plot_front, plot_shares
 from tryage.learning.evaluation.splits import EvaluationConfig
 
 QUICK = EvaluationConfig(inner_folds=2, draws=200)
@@ -31,13 +32,13 @@ def test_the_results_are_json_and_an_aligned_table(ridge, two_kinds):
     assert "APGR" not in found.table()
 
 
-def legend(figure):
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+def legend(chart):
+    return [mark.name for mark in chart.panels[0].marks if not mark.name.startswith("_")]
 
 
 def test_the_front_shows_the_router_and_the_baselines_and_is_written(found, tmp_path):
-    figure = plot_front(found, tmp_path / "front.png")
-    assert {"ridge", "category table", "best single expert"} <= set(legend(figure))
+    chart = plot_front(found, tmp_path / "front.png")
+    assert {"ridge", "category table", "best single expert"} <= set(legend(chart))
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -48,12 +49,9 @@ def test_calibration_names_the_error_of_each_method(found):
 
 
 def test_the_shares_of_every_category_fill_the_bar(found):
-    axes = plot_shares(found).axes[0]
-    widths = {}
-    for bar in axes.patches:
-        widths[bar.get_y()] = widths.get(bar.get_y(), 0) + bar.get_width()
-    assert len(widths) == 2
-    assert list(widths.values()) == [pytest.approx(1), pytest.approx(1)]
+    bars = [mark for mark in plot_shares(found).panels[0].marks if isinstance(mark, Bars)]
+    widths = [sum(values) for values in zip(*(bar.y for bar in bars), strict=True)]
+    assert widths == [pytest.approx(1), pytest.approx(1)]
 
 
 def test_without_costs_there_is_no_front_and_without_a_router_no_shares(two_kinds):
@@ -66,7 +64,3 @@ def test_without_costs_there_is_no_front_and_without_a_router_no_shares(two_kind
     assert plot_shares(bare, method="category table")
     with pytest.raises(InputError, match="forecasts a score"):
         plot_calibration(bare, methods=["random"])
-
-
-def test_the_colors_are_different():
-    assert len(set(PALETTE)) == len(PALETTE)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tryage.learning.evaluation.report import PALETTE
+from tryage.learning.charts.style import PALETTE
 from tryage.learning.traffic_report import charts
 from tryage.learning.traffic_report.summary import make_report
 

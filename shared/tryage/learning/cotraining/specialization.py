@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.errors import InputError
-from tryage.learning.evaluation.report import TEXT_COLOR, new_figure, save_figure
+from tryage.learning.charts.matplotlib_figure import new_figure
+from tryage.learning.charts.pictures import save_figure
+from tryage.learning.charts.style import TEXT_COLOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +180,9 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
     figure.colorbar(
         share_image, ax=share_axes, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}"
     )
-    return save_figure(figure, path)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
 
 
 def _subtract_domain_mean(losses: FloatArray) -> FloatArray:

@@ -8,28 +8,22 @@ large direction, along which all texts look the same.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning.evaluation.report import (
-    OTHERS_COLOR,
-    PALETTE,
-    TEXT_COLOR,
-    new_figure,
-    save_figure,
-)
+from tryage.learning.charts.chart import Axis, Chart, Panel, Points
+from tryage.learning.charts.pictures import save_chart
+from tryage.learning.charts.style import MARKERS, OTHERS_STYLE, PALETTE, Style, shorten
 from tryage.simulation.metrics import Interval, bootstrap, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from tryage.core.arrays import FloatArray
@@ -38,12 +32,9 @@ N_NEIGHBORS = 10
 
 _UMAP_NEIGHBORS = 15  # the default of umap-learn
 
-_MARKERS = ("o", "^", "s")  # when the colors are used up, categories differ by shape
+_MAX_NAMED_CATEGORIES = 3 * len(PALETTE)  # smaller categories share a gray
 
-_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # smaller categories share a gray
-
-# Inches: the side of a panel, the space below the panels, a line of names.
-_PANEL_INCHES, _LEGEND_MARGIN_INCHES, _LEGEND_ROW_INCHES = 4.3, 0.35, 0.21
+_PANEL_INCHES = 4.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,77 +213,73 @@ def _column_means(matrices: Sequence[FloatArray]) -> list[float]:
     return [float(value) for values in matrices for value in values.mean(axis=0)]
 
 
-def check_image_format(path: Path) -> None:
-    """Refuse the name of a file that is not a picture, before anything is computed.
-
-    Raises:
-        InputError: the suffix is not that of a format that can be drawn.
-        MissingExtraError: matplotlib is not installed.
-    """
-    require_extra("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    if path.suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
-        raise InputError(f"{path} is not a picture that can be drawn; expected .png, .svg or .pdf")
-
-
-def plot_latent(result: LatentMap, path: Path | None = None) -> Figure:
+def plot_latent(result: LatentMap, path: Path | None = None, *, transparent: bool = False) -> Chart:
     """Draw the spaces side by side, every prompt by the color and shape of its category.
 
     If there are many categories, the largest are named and the others share a gray.
 
     Raises:
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or plotly is not installed.
     """
-    n_panels, n_columns = len(result.coordinates), 2 * len(result.coordinates)
     names = [name for name, _ in Counter(result.categories).most_common(_MAX_NAMED_CATEGORIES)]
-    legend_height = _LEGEND_MARGIN_INCHES + _LEGEND_ROW_INCHES * -(-(len(names) + 1) // n_columns)
-    figure = new_figure(_PANEL_INCHES * n_panels, _PANEL_INCHES + legend_height)
-    panels = figure.subplots(1, n_panels, squeeze=False)[0]
-    for axes, scores, coordinates in zip(panels, result.scores, result.coordinates, strict=True):
-        _style_panel(axes, result, scores)
-        _draw_points(axes, coordinates, np.array(result.categories), names)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns, fontsize=9,
-                  frameon=False, markerscale=1.6, handletextpad=0.2)  # fmt: skip
-    return save_figure(figure, path)
+    n_panels = len(result.coordinates)
+    panels = tuple(
+        _panel(result, scores, coordinates, names)
+        for scores, coordinates in zip(result.scores, result.coordinates, strict=True)
+    )
+    first = result.scores[0]
+    chart = Chart(
+        f"{first.purity.value:.0%} of a prompt's neighbors in {first.space} are of its category, "
+        f"{result.chance:.0%} by chance",
+        panels,
+        " ".join(map(_describe, result.scores)),
+        note=f"{len(result.categories):,} prompts of {len(set(result.categories))} categories; "
+        "scores are of the full space, the map by UMAP only illustrates it.",
+        size=(max(_PANEL_INCHES * n_panels, 7.0), _PANEL_INCHES + 1.9 + 0.05 * len(names)),
+        columns=n_panels,
+        legend="below",
+    )
+    if path is not None:
+        save_chart(chart, path, transparent=transparent)
+    return chart
 
 
-def _style_panel(axes: Axes, result: LatentMap, scores: ClusterScores) -> None:
-    """Write the scores above a panel, without ticks: the map has neither units nor directions."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(OTHERS_COLOR)
-    axes.set_title(
-        f"{scores.space} ({scores.dim} numbers)\n"
-        f"silhouette {scores.silhouette.value:.2f}, purity {scores.purity.value:.2f} "
-        f"(chance {result.chance:.2f})",
-        loc="left",
-        fontsize=10,
-        color=TEXT_COLOR,
+def _describe(scores: ClusterScores) -> str:
+    return (
+        f"In {scores.space} the silhouette of the categories is {scores.silhouette.value:.2f} and "
+        f"the purity {scores.purity.value:.2f}."
     )
 
 
-def _draw_points(
-    axes: Axes, coordinates: FloatArray, categories: FloatArray, names: list[str]
-) -> None:
-    """Draw the prompts, small categories on top of large ones."""
-    size = float(np.clip(6_000 / len(coordinates), 5, 28))
-    for i, name in enumerate(names):
-        x, y = coordinates[categories == name].T
-        axes.scatter(
-            x,
-            y,
-            s=size,
-            color=PALETTE[i % len(PALETTE)],
-            marker=_MARKERS[i // len(PALETTE)],
-            edgecolor=TEXT_COLOR,  # without an edge, yellow is invisible on white
-            linewidth=0.2,
-            alpha=0.85,
-            label=name if len(name) <= 28 else name[:27] + "…",
-            zorder=2,
-        )
+def _panel(
+    result: LatentMap, scores: ClusterScores, coordinates: FloatArray, names: list[str]
+) -> Panel:
+    """Return a panel without ticks: the map has neither units nor directions."""
+    title = f"{scores.space} ({scores.dim} numbers): purity {scores.purity.value:.2f}"
+    axis = Axis(ticks=())
+    return Panel(axis, axis, tuple(_points(result, coordinates, names)), title)
+
+
+def _points(result: LatentMap, coordinates: FloatArray, names: list[str]) -> list[Points]:
+    """Return the prompts, small categories on top of large ones."""
+    categories = np.array(result.categories)
+    size = float(np.clip(np.sqrt(16_000 / len(coordinates)), 3.2, 7.0))
     is_other = ~np.isin(categories, names)
-    if is_other.any():
-        x, y = coordinates[is_other].T
-        axes.scatter(x, y, s=size, color=OTHERS_COLOR, linewidth=0, label="others", zorder=1)
+    groups = [("others", is_other, replace(OTHERS_STYLE, size=size))] if is_other.any() else []
+    groups += [(name, categories == name, _category_style(i, size)) for i, name in enumerate(names)]
+    return [
+        Points(
+            shorten(name),
+            coordinates[mask, 0].tolist(),
+            coordinates[mask, 1].tolist(),
+            style,
+            names=(name,) * int(mask.sum()),
+        )
+        for name, mask, style in groups
+    ]
+
+
+def _category_style(i: int, size: float) -> Style:
+    """Return color and marker of a category; when the colors are used up, they have other ones."""
+    marker = MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]
+    return Style(PALETTE[i % len(PALETTE)], marker, size=size)

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.files import replace_file
+from tryage.learning.charts.chart import Axis, Bars, Chart, Line, Panel, Points, Rule
+from tryage.learning.charts.pictures import save_chart
+from tryage.learning.charts.style import (
+    OTHERS_STYLE,
+    TEXT_COLOR,
+    Style,
+    fill_style,
+    line_style,
+    point_style,
+    short_name,
+    shorten,
+)
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.constants import describe_constants
 from tryage.learning.evaluation.repeatable import describe_repeatable_gain
@@ -19,29 +29,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+    from tryage.learning.charts.chart import Mark
     from tryage.learning.evaluation.constants import Constants
     from tryage.learning.evaluation.costs import CostPoint, CostResult
     from tryage.learning.evaluation.metrics import CalibrationMetrics, PairResult
     from tryage.learning.evaluation.repeatable import RepeatableGain
     from tryage.simulation.metrics import Interval
 
-# The palette of Okabe and Ito: its colors can be distinguished with any kind of color vision.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-
-OTHERS_COLOR = "#BBBBBB"
-
-TEXT_COLOR = "#333333"
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-
 _MAX_NAMED_EXPERTS = 6  # a legend with more names is hard to read
 
 _MAX_CATEGORIES = 20
+
+_BELOW = 0.18  # of the height: how far below the fronts an expert may lie to be drawn
+
+_MIN_COVERAGE = 0.95  # of the prompts; a mean over fewer is over other ones
+
+_SMALL_BIN = 0.02  # of the pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Evaluation:
             [header for header, _ in filled_columns],
             *zip(*(cells for _, cells in filled_columns), strict=True),
         ]
-        lines = [self._headline(), "", *_align_columns(rows)]
+        lines = [self.headline(), "", *_align_columns(rows)]
         notes = [*self.notes, *self._pair_notes(), *self._repeatable_notes()]
         notes += self._constant_notes()
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
@@ -151,7 +154,8 @@ class Evaluation:
         cost = None if self.router is None else self[self.router].cost
         return list(describe_constants(self.constants, self.router, cost))
 
-    def _headline(self) -> str:
+    def headline(self) -> str:
+        """Return on what the methods were compared."""
         size = f"{self.n_prompts:,} prompts x {self.n_experts:,} experts"
         prefix = f"{self.name}: " if self.name else ""
         return f"{prefix}{size}, {self.n_folds} folds grouped by prompt, seed {self.seed}"
@@ -219,7 +223,7 @@ def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def plot_front(
     evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
-) -> Figure:
+) -> Chart:
     """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
 
     Experts that were not measured on nearly all prompts have no dot. A ring is the point chosen
@@ -228,7 +232,7 @@ def plot_front(
 
     Raises:
         InputError: the table had no costs.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or plotly is not installed.
     """
     method_names = methods or (evaluation.router, BEST_SINGLE, "nearest neighbours", CATEGORY_TABLE)
     fronts = [
@@ -238,42 +242,28 @@ def plot_front(
     ]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
-    figure, axes = new_axes(8.2, 5.0)
-    for i, (name, cost) in enumerate(fronts):
-        line_width = 2.8 if name == evaluation.router else 1.5
-        label = "one expert, or two mixed" if name == BEST_SINGLE else name
-        axes.plot(*_hull_curve(cost), color=PALETTE[i % 7], linestyle=_LINE_STYLES[i % 7],
-                  label=label, linewidth=line_width, zorder=4)  # fmt: skip
+    lines = [_front_line(name, cost, i, evaluation) for i, (name, cost) in enumerate(fronts)]
+    drawn = [score for line in lines for score in line.y]
+    low = min(drawn) - _BELOW * (max(drawn) - min(drawn)) - 0.005
+    marks: list[Mark] = [_expert_points(evaluation, low), *lines[::-1]]
     best_single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
     if best_single:
-        _mark_parity(axes, fronts, best_single)
-    low, high = axes.get_ylim()
-    expert_points = [
-        expert
-        for expert in evaluation.experts
-        if expert.cost and expert.score >= low and expert.coverage > 0.95
-    ]
-    expert_costs = [1000 * (expert.cost or 0) for expert in expert_points]
-    expert_scores = [expert.score for expert in expert_points]
-    axes.scatter(expert_costs, expert_scores, color=OTHERS_COLOR,
-                 edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
-    axes.set_ylim(low, high)
-    format_dollars(axes)
-    axes.set_xlabel("cost, USD per 1,000 requests")
-    axes.set_ylabel("mean score")
-    _set_title(axes, evaluation, "what a request costs and what it scores")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return save_figure(figure, path)
+        marks += _parity_points(fronts, best_single)
+    x = Axis("cost, USD per 1,000 requests", "dollars", is_log=True)
+    highest = max([*drawn, *(y for mark in marks if isinstance(mark, Points) for y in mark.y)])
+    y = Axis("mean score", limits=(low, highest + 0.06 * (highest - low)))
+    text = "what a request costs and what it scores"
+    return _saved(_chart(evaluation, text, Panel(x, y, tuple(marks)), size=(9.4, 5.2)), path)
 
 
 def plot_calibration(
     evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
-) -> Figure:
+) -> Chart:
     """Draw the real over the predicted score per bin, by default for router and nearest neighbors.
 
     Raises:
         InputError: none of the methods forecasts a score.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or plotly is not installed.
     """
     method_names = methods or [name for name in (evaluation.router, "nearest neighbours") if name]
     results = [
@@ -285,23 +275,17 @@ def plot_calibration(
         raise InputError(
             f"none of {list(method_names)} forecasts a score; give methods that were run"
         )
-    figure, axes = new_axes(5.6, 5.4)
-    axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1, linestyle=":", label="perfect")
-    for i, result in enumerate(results):
-        _reliability_diagram(axes, result, i)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_aspect("equal")
-    axes.set_xlabel("predicted score")
-    axes.set_ylabel("real score")
-    _set_title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
-    axes.legend(loc="upper left", fontsize=9)
-    return save_figure(figure, path)
+    marks: list[Mark] = [Rule("perfect", "diagonal")]
+    marks += [mark for i, result in enumerate(results) for mark in _reliability_marks(result, i)]
+    x, y = (Axis(f"{word} score", limits=(-0.02, 1.02)) for word in ("predicted", "real"))
+    panel = Panel(x, y, tuple(marks))
+    text = "predicted and real scores (small marks: less than 2% of the pairs)"
+    return _saved(_chart(evaluation, text, panel, size=(8.6, 5.4)), path)
 
 
 def plot_shares(
     evaluation: Evaluation, path: Path | None = None, method: str | None = None
-) -> Figure:
+) -> Chart:
     """Draw each expert's share of every category, stacked, as the router or a method chooses.
 
     The experts with the most prompts have a color each, the others share a gray. At most the 20
@@ -309,34 +293,37 @@ def plot_shares(
 
     Raises:
         InputError: there is neither a router nor a method named.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or plotly is not installed.
     """
     method_name = method or evaluation.router
     if method_name is None:
         raise InputError("nothing to draw: no router was evaluated; name a method")
     shares = evaluation[method_name].shares
     categories = list(shares)[:_MAX_CATEGORIES]
-    named_experts = _most_chosen([shares[category] for category in categories])
-    figure, axes = new_axes(9.0, 1.9 + 0.3 * len(categories))
-    bar_starts = np.zeros(len(categories))
-    for i, expert in enumerate(named_experts):
-        bar_widths = np.array([shares[category].get(expert, 0.0) for category in categories])
-        axes.barh(categories, bar_widths, left=bar_starts, color=PALETTE[i],
-                  label=_short_name(expert), edgecolor="white", linewidth=0.6)  # fmt: skip
-        bar_starts += bar_widths
-    if (bar_starts < 0.995).any():
-        axes.barh(categories, 1 - bar_starts, left=bar_starts, color=OTHERS_COLOR, label="others",
-                  edgecolor="white", linewidth=0.6)  # fmt: skip
-    axes.margins(y=0.01)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("share of the prompts")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
-    axes.grid(visible=False)
+    ticks = tuple((float(i), shorten(name)) for i, name in enumerate(categories))
+    y = Axis(limits=(-0.6, len(categories) - 0.4), ticks=ticks, is_reversed=True)
+    x = Axis("share of the prompts", "percent", limits=(0.0, 1.0))
+    marks = share_bars([shares[category] for category in categories])
     suffix = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
-    _set_title(axes, evaluation, f"chosen experts by category{suffix}: {method_name}")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return save_figure(figure, path)
+    text = f"chosen experts by category{suffix}: {method_name}"
+    size = 9.4, 2.3 + 0.3 * len(categories)
+    return _saved(_chart(evaluation, text, Panel(x, y, tuple(marks)), size=size), path)
+
+
+def share_bars(shares: Sequence[Mapping[str, float]]) -> list[Bars]:
+    """Stack the shares of each row as horizontal bars; all but the most chosen share a gray."""
+    named, starts, positions = _most_chosen(shares), np.zeros(len(shares)), range(len(shares))
+    bars = []
+    for i, name in enumerate(named):
+        widths = np.array([row.get(name, 0.0) for row in shares])
+        bars.append(Bars(short_name(name), positions, widths.tolist(), fill_style(i),
+                         starts.tolist(), 0.8, is_horizontal=True))  # fmt: skip
+        starts = starts + widths
+    if (starts < 0.995).any():
+        rest = np.maximum(1 - starts, 0.0)
+        bars.append(Bars("others", positions, rest.tolist(), OTHERS_STYLE, starts.tolist(), 0.8,
+                         is_horizontal=True))  # fmt: skip
+    return bars
 
 
 def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
@@ -348,16 +335,6 @@ def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
     return sorted(totals, key=lambda expert: -totals[expert])[:_MAX_NAMED_EXPERTS]
 
 
-def format_dollars(axes: Axes) -> None:
-    """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
     """Return points of the hull, close together: a mixture is a curve on a logarithmic axis."""
     points = [(point.cost, point.score) for point in cost.front]
@@ -366,89 +343,80 @@ def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
     return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
 
 
-def _mark_parity(
-    axes: Axes, fronts: Sequence[tuple[str, CostResult]], best_single: CostPoint
-) -> None:
+def _front_line(name: str, cost: CostResult, i: int, evaluation: Evaluation) -> Line:
+    """Draw the front of a method, the router's with a wider line."""
+    x, y = _hull_curve(cost)
+    label = "one expert, or two mixed" if name == BEST_SINGLE else name
+    return Line(label, x, y, line_style(i, 2.8 if name == evaluation.router else 1.8))
+
+
+def _expert_points(evaluation: Evaluation, low: float) -> Points:
+    """Draw the experts that were measured on nearly all prompts, the best first."""
+    experts = [
+        expert
+        for expert in evaluation.experts
+        if expert.cost and expert.score >= low and expert.coverage > _MIN_COVERAGE
+    ]
+    experts.sort(key=lambda expert: -expert.score)
+    names = [expert.name for expert in experts]
+    labels = [short_name(name) for name in names[:_MAX_NAMED_EXPERTS]]
+    costs = [1000 * (expert.cost or 0) for expert in experts]
+    scores = [expert.score for expert in experts]
+    return Points("an expert on its own", costs, scores, OTHERS_STYLE, names=names, labels=labels)
+
+
+def _parity_points(
+    fronts: Sequence[tuple[str, CostResult]], best_single: CostPoint
+) -> list[Points]:
     """Draw a ring at the point of each front that was chosen without the test part."""
-    for i, (name, cost) in enumerate(fronts):
-        if name == BEST_SINGLE:
-            continue
-        axes.scatter(
-            1000 * best_single.cost * cost.parity.relative_cost.value,
-            best_single.score + cost.parity.score_difference.value,
-            s=90,
-            facecolor="white",
-            edgecolor=PALETTE[i % 7],
-            linewidth=2,
-            zorder=5,
+    rings = [
+        Points(
+            "chosen for parity" if i == 0 else f"_{name}",
+            (1000 * best_single.cost * cost.parity.relative_cost.value,),
+            (best_single.score + cost.parity.score_difference.value,),
+            Style(line_style(i).color, "circle", size=10, is_hollow=True),
+            names=(f"{name}, chosen for parity",),
         )
-    axes.scatter([], [], s=90, facecolor="white", edgecolor=TEXT_COLOR, linewidth=2,
-                 label="chosen for parity")  # fmt: skip
-    axes.scatter(1000 * best_single.cost, best_single.score, s=130, marker="*", color=TEXT_COLOR,
-                 zorder=6, label="best single expert")  # fmt: skip
+        for i, (name, cost) in enumerate(fronts)
+        if name != BEST_SINGLE
+    ]
+    star = Style(TEXT_COLOR, "star", size=15)
+    x, y = (1000 * best_single.cost,), (best_single.score,)
+    return [*rings, Points("best single expert", x, y, star, names=(BEST_SINGLE,))]
 
 
-def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
-    """Draw the bins of one method in the color of number `i`; dots are as large as their weight."""
+def _reliability_marks(result: MethodResult, i: int) -> list[Mark]:
+    """Draw the bins of one method as number `i`; bins of few pairs have small marks."""
     calibration = result.calibration
     if calibration is None:
-        return
-    axes.plot(
-        calibration.predicted, calibration.real, color=PALETTE[i % 7], linewidth=1.2, zorder=2
-    )
-    axes.scatter(
-        calibration.predicted,
-        calibration.real,
-        s=[14 + 500 * weight for weight in calibration.weight],
-        color=PALETTE[i % 7],
-        marker=_MARKERS[i % 7],
-        alpha=0.75,
-        edgecolor="white",
-        zorder=3,
-    )
-    axes.plot([], [], color=PALETTE[i % 7], marker=_MARKERS[i % 7],
-              label=f"{result.name} (ECE {calibration.ece:.3f})")  # fmt: skip
+        return []
+    style = point_style(i, 10.0)
+    label = f"{result.name} (ECE {calibration.ece:.3f})"
+    marks: list[Mark] = [
+        Line(f"_{result.name}", calibration.predicted, calibration.real,
+             Style(style.color, width=1.4, dash=line_style(i).dash))
+    ]  # fmt: skip
+    for is_large, size, name in ((True, 10.0, label), (False, 5.0, f"_{result.name} small")):
+        bins = [
+            (predicted, real)
+            for predicted, real, weight in zip(
+                calibration.predicted, calibration.real, calibration.weight, strict=True
+            )
+            if (weight >= _SMALL_BIN) is is_large
+        ]
+        if bins or is_large:
+            x, y = zip(*bins, strict=True) if bins else ((), ())
+            marks.append(Points(name, x, y, point_style(i, size)))
+    return marks
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Make a figure of this size in inches, without pyplot's global state, window or backend.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    require_extra("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure with one plain panel."""
-    figure = new_figure(width, height)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _set_title(axes: Axes, evaluation: Evaluation, text: str) -> None:
+def _chart(evaluation: Evaluation, text: str, panel: Panel, *, size: tuple[float, float]) -> Chart:
     name = f"{evaluation.name}: " if evaluation.name else ""
-    axes.set_title(name + text, loc="left", fontsize=11, color=TEXT_COLOR)
+    note = evaluation.headline() + "; the test parts of all folds"
+    return Chart(name + text, (panel,), f"{name}{text}. {note}.", note=note + ".", size=size)
 
 
-def _short_name(name: str, length: int = 32) -> str:
-    """Return a Hub id without its owner, cut to `length` characters."""
-    model_name = name.rsplit("/", maxsplit=1)[-1]
-    return model_name if len(model_name) <= length else model_name[: length - 1] + "…"
-
-
-def save_figure(figure: Figure, path: Path | None) -> Figure:
-    """Write a picture in the format of its suffix; a stop leaves the old one or the new one."""
+def _saved(chart: Chart, path: Path | None) -> Chart:
     if path is not None:
-        with replace_file(path) as partial_path:
-            figure.savefig(partial_path, format=path.suffix[1:].lower() or None)
-    return figure
+        save_chart(chart, path)
+    return chart

@@ -62,6 +62,23 @@ def mean_score(scores: Float64Array, clusters: IndexArray) -> Estimate | None:
     return Estimate(mean, low, high, scores.size)
 
 
+def mean_score_anytime(scores: Float64Array, clusters: IndexArray) -> Estimate | None:
+    """Return the mean of scores from 0 to 1, with an interval that is valid at any time.
+
+    None without scores. The confidence sequence of `score_difference`, of one mean; `n` counts the
+    scores. With few clusters it is wide, but only asymptotically valid.
+
+    Args:
+        scores: `(n,)`, no NaN.
+        clusters: `(n,)`, a number that equal clusters share.
+    """
+    if not scores.size:
+        return None
+    variance = _padded_variance(scores, clusters)
+    found = _anytime(float(scores.mean()), variance, np.unique(clusters).size)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0), scores.size)
+
+
 def score_difference(
     scores: tuple[Float64Array, Float64Array], clusters: tuple[IndexArray, IndexArray]
 ) -> Estimate | None:

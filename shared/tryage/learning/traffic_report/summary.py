@@ -190,13 +190,13 @@ def read_report(
             f"traffic is a {type(traffic).__name__}; expected a Traffic: that of a router with a "
             'log, router.traffic, or Traffic("sqlite:///tryage.db").'
         )
-    events = _read_events(traffic)
+    events = read_events(traffic)
     if until is not None:
         events = [event for event in events if event.time < until]
     return make_report(traffic.decisions(since, until), events, kind=kind)
 
 
-def _read_events(traffic: Traffic) -> list[Event]:
+def read_events(traffic: Traffic) -> list[Event]:
     """Return all events of the log in order."""
     events: list[Event] = []
     while page := traffic.events_after(events[-1].sequence if events else 0):
@@ -223,7 +223,7 @@ def make_report(
     table = read_table(rows, kind=kind, keep_records=False)
     rated = ~np.isnan(table.scores) & ~np.isnan(table.predicted)
     start, end = float(table.times[0]), float(table.times[-1])
-    period = [event for event in events if start <= event.time <= end + _AFTERMATH]
+    period = _in_period(events, start, end)
     return TrafficReport(
         start=start,
         end=end,
@@ -242,7 +242,7 @@ def make_report(
         buckets=_buckets(table),
         comparisons=compare_routers(table),
         front=_front(table),
-        alarms=tuple(_alarm(event) for event in period if event.kind not in _OWN_EVENTS),
+        alarms=tuple(describe_events(period, start, end)),
         surprises=_surprises(table),
         lost=_sum_losses(period),
     )
@@ -351,15 +351,18 @@ def _expert_use(table: TrafficTable, name: str, selected: BoolArray) -> ExpertUs
 
 def _buckets(table: TrafficTable) -> tuple[Bucket, ...]:
     """Divide the period into equal parts of a round length, at most 48."""
-    span = float(table.times[-1] - table.times[0])
-    seconds = next(
-        (one for one in _BUCKET_SECONDS if span / one < _MAX_BUCKETS - 1), _BUCKET_SECONDS[-1]
-    )
+    seconds = bucket_seconds(float(table.times[-1] - table.times[0]))
     codes = np.floor(table.times / seconds).astype(np.int64)
     return tuple(
         _bucket(table, float(code * seconds), seconds, codes == code)
         for code in range(int(codes[0]), int(codes[-1]) + 1)
     )
+
+
+def bucket_seconds(span: float) -> int:
+    """Return a round length, of which a period of `span` seconds has at most 48."""
+    fitting = (one for one in _BUCKET_SECONDS if span / one < _MAX_BUCKETS - 1)
+    return next(fitting, _BUCKET_SECONDS[-1])
 
 
 def _bucket(table: TrafficTable, time: float, seconds: float, selected: BoolArray) -> Bucket:
@@ -459,6 +462,17 @@ def _sum_losses(events: Sequence[Event]) -> dict[str, int]:
         if event.kind == LOST:
             totals.update({name: n for name, n in event.values.items() if isinstance(n, int)})
     return {name: n for name, n in sorted(totals.items()) if n}
+
+
+def describe_events(events: Iterable[Event], start: float, end: float) -> list[Alarm]:
+    """Return the events that belong to decisions from `start` to `end`, without lost records."""
+    return [
+        _alarm(event) for event in _in_period(events, start, end) if event.kind not in _OWN_EVENTS
+    ]
+
+
+def _in_period(events: Iterable[Event], start: float, end: float) -> list[Event]:
+    return [event for event in events if start <= event.time <= end + _AFTERMATH]
 
 
 def _alarm(event: Event) -> Alarm:

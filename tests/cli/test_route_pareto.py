@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.cli.plot import draw_front, single_expert_points
 from tryage.core.preferences import Preferences
+from tryage.learning.charts.chart import Points
+from tryage.learning.plots.pareto import pareto_plot, single_expert_points
 
 drawing = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs matplotlib")
 
@@ -41,27 +41,26 @@ def test_experts_of_unknown_constraint_are_drawn_apart_and_named(
     assert done.stdout.splitlines()[-1].startswith(last_line)
 
 
-@drawing
-def test_experts_of_unknown_constraint_are_drawn_right_of_all_others(saved, tmp_path):
+def test_experts_of_unknown_constraint_are_drawn_right_of_all_others(saved):
     router = Router.from_pretrained(saved)
-    points = single_expert_points(router, ["law oslo"], "recency", Preferences())
-    assert np.isnan(points["chat-70b"][0])
-    assert not np.isnan(points["tiny-1b"][0])
     front = router.pareto(["law oslo"], "recency")
-    (axes,) = draw_front(front, points, tmp_path / "front.png").axes
-    known, unknown = (drawn.get_offsets() for drawn in axes.collections)
-    assert len(known) == 1
-    assert len(unknown) == 2
-    assert unknown[:, 0].min() > max(known[:, 0].max(), front.constraints.max())
-    assert axes.get_xticklabels()[-1].get_text() == "unknown"
-    assert "its recency is unknown: counted as 1" in axes.get_legend_handles_labels()[1]
+    plot = pareto_plot(router, ["law oslo"], front, Preferences())
+    assert plot.experts_without_constraint == ["chat-70b", "code-7b"]
+    (panel,) = plot.chart().panels
+    known, unknown, _ = (mark for mark in panel.marks if isinstance(mark, Points))
+    assert len(known.x) == 1
+    assert len(unknown.x) == 2
+    assert min(unknown.x) > max(*known.x, front.constraints.max())
+    assert panel.x.ticks[-1] == (unknown.x[0], "unknown")
+    assert unknown.name == "its recency is unknown: counted as 1"
+    assert plot.to_dict()["experts"]["chat-70b"]["constraint"] is None
 
 
 @drawing
 def test_an_unknown_image_format_is_refused(tryage, saved, tmp_path):
     done = tryage("pareto", "--router", saved, "law oslo", "--plot", tmp_path / "front.xls")
     assert done.exit_code == 2
-    assert "expected .png, .svg or .pdf" in done.stderr
+    assert "expected .png, .svg, .pdf or .html" in done.stderr
 
 
 def test_drawing_without_matplotlib_names_the_command_that_installs_it(
@@ -74,7 +73,7 @@ def test_drawing_without_matplotlib_names_the_command_that_installs_it(
     done = tryage("pareto", "--router", saved, "law oslo", "--plot", tmp_path / "front.png")
     assert done.exit_code == 2
     assert done.stderr == (
-        "tryage: matplotlib is not installed. Install it with: pip install 'tryage[evaluate]'\n"
+        "tryage: matplotlib is not installed. Install it with: pip install 'tryage[plot]'\n"
     )
 
 
