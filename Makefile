@@ -11,10 +11,10 @@ DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 # The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
 IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help install test programs lint format docs evaluate demo demo-setup release clean
+.PHONY: help install test test-matrix programs lint format docs evaluate demo demo-setup release clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) programs  ## Make .venv with everything that work on Tryage needs
 
@@ -26,6 +26,9 @@ test: lint docs programs  ## Lint, build the documentation, then run all tests, 
 
 programs:  ## Get Chromium and Prometheus into .debian for the tests that use them, unless they are there
 	@.ci/debian chromium prometheus
+
+test-matrix:  ## Run the tests with the lowest and the highest versions of what we depend on, on each Python
+	@.ci/matrix $(CELLS)
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,6 +16,7 @@ import pytest
 
 import tryage
 from tryage.errors import MissingExtraError, TryageError
+from tryage.files import parse_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
@@ -35,6 +38,8 @@ HEAVY = (
     "opentelemetry",
 )
 
+
+NOT_FOR_USERS = {"demo", "dev"}
 
 # Packages that import their public names when they are first used.
 LAZY_PACKAGES = (
@@ -255,3 +260,13 @@ def test_the_wheel_holds_every_source_file_and_no_build_products(wheel):
         sources = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
         assert sources <= wheel
     assert not [name for name in wheel if "__pycache__" in name or name.endswith((".pyc", ".pkl"))]
+
+
+def test_each_dependency_has_its_reason_on_the_page_and_no_other_package():
+    project = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
+    extras = {n: p for n, p in project["optional-dependencies"].items() if n not in NOT_FOR_USERS}
+    requirements = [*project["dependencies"], *itertools.chain(*extras.values())]
+    names = {re.split(r"[^\w.-]", requirement)[0] for requirement in requirements} - {"tryage"}
+    page = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    cells = re.findall(r"^\| ([a-z][^|]+) \|", page, re.MULTILINE)
+    assert {name for cell in cells for name in cell.split(", ")} - {"package"} == names

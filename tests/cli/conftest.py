@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 TOPICS = ("sum", "prove", "code", "poem", "law")
 PLACES = ("paris", "tokyo", "lima", "oslo", "accra", "quito", "delhi", "cairo")
 EXPERTS = ("tiny-1b", "code-7b", "chat-70b")
+
+# Before click 8.2, both outputs are one unless it is said.
+SEPARATE = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +81,6 @@ def tryage() -> Callable[..., Result]:
     """Run a command in this process; words are the arguments."""
 
     def run(*words: object, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(app, [str(word) for word in words], input=stdin)
+        return CliRunner(**SEPARATE).invoke(app, [str(word) for word in words], input=stdin)
 
     return run

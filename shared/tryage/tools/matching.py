@@ -334,7 +334,8 @@ class ToolMatcher:
 
     def is_seen(self, tools: Iterable[Tool]) -> BoolArray:
         """Return which tools the maps were trained on, `(n_tools,)`."""
-        return np.isin(tool_fingerprints(tools), self.seen_fingerprints)
+        # By sorting: numpy 2.0.0 overflows where it makes a table of numbers as wide as these.
+        return np.isin(tool_fingerprints(tools), self.seen_fingerprints, kind="sort")
 
     def seen_penalties(self, is_seen: BoolArray) -> Float32Array:
         """Return what is subtracted from the score of each tool, `(n_tools,)`."""
