@@ -139,7 +139,13 @@ class RouterSources(ABC):
         return made
 
     @classmethod
-    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+    def from_config(
+        cls,
+        path: str | Path | None = None,
+        *,
+        watch: bool = False,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Self:
         """Return the router of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
 
         No client is made, and no key is needed: the settings of `ChatTryage.from_config` decide in
@@ -152,6 +158,8 @@ class RouterSources(ABC):
             watch: Read the file again when it changes, or a file that it names, or the facts about
                 models. New valid settings are in force for all calls that begin after; wrong ones
                 are logged. `close()` of the router ends that.
+            overrides: Tables whose keys replace those of the file: {"router": {"strict": True}};
+                None takes a key out.
 
         Raises:
             ConfigError: there is no file, or it is wrong; the error has all problems, with their
@@ -159,11 +167,12 @@ class RouterSources(ABC):
             MissingExtraError: the extra `config` is not installed, or one that the settings need.
         """
         if watch:
-            watched: Self = _over_models("watched_router:WatchedRouter")(path)
+            watched: Self = _over_models("watched_router:WatchedRouter")(path, overrides)
             return watched
         from tryage.config.load import load_config
 
-        made: Self = _over_models("configured:configure")(load_config(path)).router
+        loaded = load_config(path, overrides=overrides)
+        made: Self = _over_models("configured:configure")(loaded).router
         return made
 
     @classmethod

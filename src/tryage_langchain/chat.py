@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables.utils import ConfigurableFieldSpec
     from typing_extensions import Self
 
+    from tryage.config.document import Overrides
     from tryage_langchain._clients import ChatModelSource
 
 AUTO = "tryage-auto"
@@ -120,13 +121,20 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         return cls(models=name_models(models, candidate_name), **settings)
 
     @classmethod
-    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+    def from_config(
+        cls,
+        path: str | Path | None = None,
+        *,
+        watch: bool = False,
+        overrides: Overrides | None = None,
+    ) -> Self:
         """Return ChatTryage of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
 
         Args:
             path: The file; where it is looked for without one, `Router.from_config` says.
             watch: Read the file again when it changes, as for `Router.from_config`. Conversations,
                 savings, what budgets have spent and clients stay. `close()` ends that.
+            overrides: As for `Router.from_config`.
 
         Raises:
             ConfigError: there is no file, or it is wrong; the error has all problems, with their
@@ -136,7 +144,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         from tryage.chat.configured_model import model_of_config
         from tryage_langchain._configured import make_client
 
-        return model_of_config(cls, "models", make_client, path, watch=watch)
+        return model_of_config(cls, "models", make_client, path, watch=watch, overrides=overrides)
 
     @classmethod
     def from_hub(

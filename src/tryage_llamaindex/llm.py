@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import TokenCounter
     from tryage.chat.router import Sticky
+    from tryage.config.document import Overrides
     from tryage_llamaindex._call import LLMCall
     from tryage_llamaindex._call_routing import StepPolicy
     from tryage_llamaindex._clients import LLMSource
@@ -119,7 +120,13 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         return cls(llms=name_models(llms, candidate_name), **settings)
 
     @classmethod
-    def from_config(cls, path: str | Path | None = None, *, watch: bool = False) -> Self:
+    def from_config(
+        cls,
+        path: str | Path | None = None,
+        *,
+        watch: bool = False,
+        overrides: Overrides | None = None,
+    ) -> Self:
         """Return TryageLLM of a file of settings: `tryage.toml`, or `[tool.tryage]` of a project.
 
         A model is an LLM of your own, `client = "module:name"`, or "provider:model" of a package
@@ -129,6 +136,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             path: The file; where it is looked for without one, `Router.from_config` says.
             watch: Read the file again when it changes, as for `Router.from_config`. Conversations,
                 savings, what budgets have spent and LLMs stay. `close()` ends that.
+            overrides: As for `Router.from_config`.
 
         Raises:
             ConfigError: there is no file, or it is wrong; the error has all problems, with their
@@ -139,7 +147,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         from tryage.chat.configured_model import model_of_config
         from tryage_llamaindex._configured import make_client
 
-        return model_of_config(cls, "llms", make_client, path, watch=watch)
+        return model_of_config(cls, "llms", make_client, path, watch=watch, overrides=overrides)
 
     @classmethod
     def from_hub(

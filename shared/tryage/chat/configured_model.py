@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tryage.chat.settings import RoutingFields
+    from tryage.config.document import Overrides
 
 M = TypeVar("M", bound="RoutingFields")
 
@@ -30,8 +31,14 @@ ClientMaker: TypeAlias = Callable[[ModelTable, LoadedConfig, int], Any]
 """Makes the client of a framework, or what makes it, from a table, the settings and its number."""
 
 
-def model_of_config(
-    cls: type[M], field: str, make: ClientMaker, path: str | Path | None, *, watch: bool
+def model_of_config(  # noqa: PLR0913 - the chat model, and its file
+    cls: type[M],
+    field: str,
+    make: ClientMaker,
+    path: str | Path | None,
+    *,
+    watch: bool,
+    overrides: Overrides | None = None,
 ) -> M:
     """Return the chat model of a file of settings.
 
@@ -41,14 +48,16 @@ def model_of_config(
         make: Makes a client.
         path: The file, as for `find_config`.
         watch: Whether the chat model follows changes of the file.
+        overrides: As for `load_config`.
 
     Raises:
         ConfigError: there is no file, or it is wrong.
         MissingExtraError: something needs an extra that is not installed.
     """
     if not watch:
-        return _model(cls, field, make, load_config(path), None)
-    watched: ConfigWatch[M] = ConfigWatch(path, partial(_model, cls, field, make))
+        return _model(cls, field, make, load_config(path, overrides=overrides), None)
+    build = partial(_model, cls, field, make)
+    watched: ConfigWatch[M] = ConfigWatch(path, build, overrides)
     model: M = watched.current.model_copy()
     model._watch = watched  # noqa: SLF001 - a field of this package
     return model

@@ -217,6 +217,18 @@ class RoutingFields(BaseModel):
         live: Self = self if self._watch is None else self._watch.current
         return live
 
+    def reload(self) -> bool:
+        """Read the file of settings that is watched now; return whether it is valid, and in force.
+
+        What is wrong with it is logged, and the settings stay as they were.
+
+        Raises:
+            InputError: no file is watched.
+        """
+        if self._watch is None:
+            raise InputError("No file is watched; make this with from_config(watch=True).")
+        return bool(self._watch.reload())
+
     def close(self) -> None:
         """Stop waiting for changes of the file of settings, if this object does."""
         if self._watch is not None:

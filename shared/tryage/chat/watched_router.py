@@ -12,7 +12,11 @@ from tryage.router import Router
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OWN = frozenset({"watch", "close", "__class__", "__reduce_ex__", "__reduce__", "__dict__"})
+    from tryage.config.document import Overrides
+
+_OWN = frozenset(
+    {"watch", "close", "reload", "__class__", "__reduce_ex__", "__reduce__", "__dict__"}
+)
 
 
 class WatchedRouter(Router):
@@ -23,6 +27,7 @@ class WatchedRouter(Router):
 
     Args:
         path: The file, as for `Router.from_config`.
+        overrides: The same.
 
     Raises:
         ConfigError, MissingExtraError: as in `Router.from_config`.
@@ -30,8 +35,12 @@ class WatchedRouter(Router):
 
     watch: ConfigWatch[ConfiguredRouter]
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        object.__setattr__(self, "watch", ConfigWatch(path, configure))
+    def __init__(self, path: str | Path | None = None, overrides: Overrides | None = None) -> None:
+        object.__setattr__(self, "watch", ConfigWatch(path, configure, overrides))
+
+    def reload(self) -> bool:
+        """Read the file now; return whether it is valid, and in force."""
+        return self.watch.reload()
 
     def close(self) -> None:
         """Stop waiting for changes; the settings stay as they are."""

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 import tryage
 from tryage.cli import (
     assign,
+    config,
     cotrain,
     experts,
     hub,
@@ -112,6 +113,7 @@ for command in (
     experts.train_tools,
 ):
     app.command()(command)
+app.add_typer(config.app, name="config")
 app.add_typer(hub.app, name="hub")
 app.add_typer(models.app, name="models")
 app.add_typer(plot.app, name="plot")

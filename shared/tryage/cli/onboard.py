@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,24 +15,24 @@ from tryage.cli.options import (
     EXIT_UNFINISHED,
     OutputFolder,
     RouterPath,
-    import_object,
     load_router,
     read_json,
     read_jsonl,
 )
 from tryage.cli.outputs import check_output_file
 from tryage.cli.terminal import echo, echo_table, shows_progress
+from tryage.config.code import import_object as import_from
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.files import parse_toml, read_text, write_text
+from tryage.files import write_text
 
 if TYPE_CHECKING:
+    from tryage.config.load import LoadedConfig
+    from tryage.config.schema import ModelTable
     from tryage.core.expert import Expert
     from tryage.onboarding.candidates import Candidate
     from tryage.onboarding.report import OnboardingReport
     from tryage.router import Router
-
-_CLIENT_KEYS = ("model", "client", "api_key_env", "base_url", "settings")
 
 _EXAMPLE = '[[models]] with model = "openai:gpt-5.4-mini", or name = "mine" and client = "mod:func"'
 
@@ -149,54 +148,58 @@ def _finish(router: Router, report: OnboardingReport, output: Path, page: Path |
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """Read the models of a TOML or JSON file, and make their clients.
+    """Read the models of a file of settings, TOML or JSON, and make their clients.
 
     Raises:
-        InputError: the file cannot be read, or a model is malformed.
+        ConfigError: the file cannot be read, or is wrong; the error has all problems.
+        InputError: there are no models.
         MissingExtraError: a model is a string for LangChain, which is not installed.
     """
-    data = (
-        read_json(path)
-        if path.suffix.lower() == ".json"
-        else parse_toml(read_text(path), str(path))
-    )
-    rows = data.get("models") if isinstance(data, Mapping) else data
-    if not isinstance(rows, list) or not rows:
+    from tryage.chat.configured import model_names
+    from tryage.config.load import load_config
+
+    loaded = load_config(path)
+    if not loaded.config.models:
         raise InputError(f"{path} has no models; expected {_EXAMPLE}.")
-    return [_read_candidate(path, row) for row in rows]
+    candidates = []
+    for i, table in enumerate(loaded.config.models):
+        with loaded.at("models", i):
+            client = _make_client(loaded, i)
+            candidates += [_candidate(table, name, client) for name in model_names(table)]
+    return candidates
 
 
-def _read_candidate(path: Path, row: Any) -> Candidate:  # noqa: ANN401 - any value of the file
-    from tryage.core.expert import Expert
+def _candidate(table: ModelTable, name: str, client: object) -> Candidate:
+    """Return a model under one of its names, which may end with a reasoning effort."""
+    from tryage.chat.efforts import split_effort
+    from tryage.config.values import make_expert
     from tryage.onboarding.candidates import Candidate, with_known_facts
 
-    if not isinstance(row, Mapping) or not ("model" in row) ^ ("client" in row):
-        raise InputError(f"{path} has a model {_without_values(row)}; expected {_EXAMPLE}.")
-    facts = {name: value for name, value in row.items() if name not in _CLIENT_KEYS}
-    facts.setdefault("name", row.get("model", row.get("client")))
-    expert = with_known_facts(Expert.from_dict(facts), None, row.get("model"))
-    client = import_object(row["client"]) if "client" in row else _make_chat_model(row)
-    return Candidate(expert, client)
+    expert, effort = make_expert(table), split_effort(name)[1] if table.efforts else None
+    if effort is not None:
+        expert = replace(expert, name=name, effort=effort)
+        # by name, because the library imports no framework
+        client = import_module("tryage_langchain._clients").client_with_effort(client, effort)
+    return Candidate(with_known_facts(expert, None, table.model), client)
 
 
-def _without_values(row: Any) -> str:  # noqa: ANN401 - any value of the file
-    """Describe a row by its keys alone: a value may be a key of a provider."""
-    return f"with the keys {sorted(row)}" if isinstance(row, Mapping) else type(row).__name__
+def _make_client(loaded: LoadedConfig, i: int) -> object:
+    """Make the client of a model; the key of a string comes from the environment.
 
-
-def _make_chat_model(row: Mapping[str, Any]) -> object:
-    """Make LangChain's chat model of a string; its key comes from the environment."""
+    Raises:
+        InputError: the model has a name alone, or its client cannot be made.
+    """
+    table = loaded.config.models[i]
+    if table.client is not None:
+        return import_from(table.client, loaded.folder_of("models", i))
+    if table.model is None:
+        raise InputError(f"a name alone cannot be asked; expected {_EXAMPLE}.")
     require_extra("langchain.chat_models", "agents")
-    settings = dict(row.get("settings") or {})
-    if "base_url" in row:
-        settings["base_url"] = row["base_url"]
-    variable = row.get("api_key_env")
-    if variable is not None:
-        if not os.environ.get(variable):
-            raise InputError(f"{row['model']} needs its key in the variable {variable}: set it.")
-        settings["api_key"] = os.environ[variable]
     # by name, because the library imports no framework
-    return import_module("langchain.chat_models").init_chat_model(row["model"], **settings)
+    made = import_module("tryage_langchain._configured").make_client(table, loaded, i)
+    if isinstance(made, str):
+        return import_module("langchain.chat_models").init_chat_model(made)
+    return made
 
 
 def _learn_losses(expert: str, losses: Path, router: str | None, output: Path) -> None:

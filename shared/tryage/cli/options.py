@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -16,7 +15,7 @@ from tryage.errors import FlagError, InputError
 from tryage.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tryage.core.preferences import Preferences, Requirement
     from tryage.perception.encoder import Encoder
@@ -85,6 +84,15 @@ RouterPath: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--router", metavar="PATH", help="A saved router or a Hub id; the bundled one by default."
+    ),
+]
+
+ConfigPath: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A file of settings, tryage.toml or pyproject.toml: models, preferences, policies.",
     ),
 ]
 
@@ -320,17 +328,38 @@ def read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) 
     return table.merge_experts() if merge_names else table
 
 
-def load_router(path: str | None, *, prompt_flags: bool = False, strict: bool = False) -> Router:
-    """Load the router of a folder or a Hub id; None means the bundled router.
+def load_router(
+    path: str | None,
+    config: str | None = None,
+    *,
+    prompt_flags: bool = False,
+    strict: bool = False,
+) -> Router:
+    """Load the router of a file of settings, or of a folder or a Hub id, or the bundled one.
+
+    Options replace what the settings say of the same.
 
     Raises:
+        ConfigError: the settings are wrong.
         PersistenceError: there is no router.
     """
     from tryage.router import Router
 
+    if config is not None:
+        said = {"path": path, "prompt_flags": prompt_flags or None, "strict": strict or None}
+        return Router.from_config(config, overrides={"router": said_only(said)})
     hide_downloads(path)
     # None keeps what the router was saved with.
     return Router.from_pretrained(path, prompt_flags=prompt_flags or None, strict=strict or None)
+
+
+def said_only(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that are given; a folder by its full path, whoever reads it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    path = given.get("path")
+    if isinstance(path, str) and Path(path).is_dir():
+        given["path"] = str(Path(path).absolute())
+    return given
 
 
 def hide_downloads(name_or_path: str | None) -> None:
@@ -403,14 +432,9 @@ def import_object(location: str) -> object:
     Raises:
         InputError: there is no such module or name.
     """
-    module, _, name = location.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # `python -m` adds this folder, a console script does not
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{location} cannot be imported: {error}") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
+    from tryage.config.code import import_object as import_from
+
+    return import_from(location, Path.cwd())
 
 
 def format_count(value: float | None) -> str:

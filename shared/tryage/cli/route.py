@@ -10,6 +10,7 @@ import typer
 
 from tryage.cli.options import (
     AnswerValue,
+    ConfigPath,
     Flags,
     JsonFlag,
     LatencyValue,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tryage.core.decision import Decision
     from tryage.core.pareto import FrontPoint, ParetoFront
     from tryage.core.preferences import Preferences
+    from tryage.router import Router
 
 _MAX_ROWS = 16  # breakpoints of a front that are printed; --json prints all
 
@@ -49,6 +51,7 @@ def route(
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
+    config: ConfigPath = None,
     flags: Flags = False,
     strict: Strict = False,
     rules: RulesFile = None,
@@ -66,7 +69,8 @@ def route(
         tolerance=tolerance,
         preset=preset,
     )
-    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict, rules=rules)
+    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict)
+    decisions = _decide(prompts, preferences, loaded_router, rules)
     if as_json:
         for decision in decisions:
             typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
@@ -87,6 +91,7 @@ def explain(
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
+    config: ConfigPath = None,
     flags: Flags = False,
     strict: Strict = False,
     rules: RulesFile = None,
@@ -105,7 +110,8 @@ def explain(
         tolerance=tolerance,
         preset=preset,
     )
-    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict, rules=rules)
+    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict)
+    decisions = _decide(prompts, preferences, loaded_router, rules)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
             echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
@@ -123,6 +129,7 @@ def pareto(
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
+    config: ConfigPath = None,
     flags: Flags = False,
     plot: Annotated[
         Path | None,
@@ -139,7 +146,8 @@ def pareto(
     Every line is a breakpoint: from this weight of the constraint on, some prompt goes to another
     expert.
     """
-    texts, loaded_router = read_prompts(prompts), load_router(router, prompt_flags=flags)
+    texts = read_prompts(prompts)
+    loaded_router = load_router(router, config, prompt_flags=flags)
     preferences = parse_preferences(weight, require)
     front = loaded_router.pareto(texts, constraint, preferences=preferences)
     unknown_experts: list[str] = []
@@ -161,21 +169,15 @@ def pareto(
 
 
 def _decide(
-    prompts: list[str],
-    preferences: Preferences,
-    router: str | None,
-    *,
-    flags: bool,
-    strict: bool,
-    rules: Path | None,
+    prompts: list[str], preferences: Preferences, router: Router, rules: Path | None
 ) -> list[Decision]:
     from tryage.policies.rules import Rules
 
     texts = read_prompts(prompts)
-    loaded_router = load_router(router, prompt_flags=flags, strict=strict)
     if rules is not None:
-        loaded_router = loaded_router.with_policy(Rules.from_file(rules))
-    return loaded_router.route_batch(texts, preferences)
+        of_file = Rules.from_file(rules)
+        router = router.with_policy(of_file if router.policy is None else of_file | router.policy)
+    return router.route_batch(texts, preferences)
 
 
 def _decision_line(decision: Decision) -> str:

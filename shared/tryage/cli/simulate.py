@@ -10,6 +10,7 @@ import typer
 
 from tryage.cli.options import (
     AnswerValue,
+    ConfigPath,
     JsonFile,
     LossColumn,
     MergeNames,
@@ -47,6 +48,7 @@ def simulate(
         list[str], typer.Option("--policy", "-p", metavar="POLICY", help=POLICY_HELP)
     ] = [],  # noqa: B006 - typer reads the default, and nothing changes it
     router: RouterPath = None,
+    config: ConfigPath = None,
     preset: Preset = None,
     answer_value: AnswerValue = None,
     order: Annotated[
@@ -87,10 +89,14 @@ def simulate(
 
     A guarantee and a cascade learn from one half of the table, and all are run on the other.
     """
-    if not policies:
-        raise InputError('No policy is given; give one, such as --policy "budget usd_per_day=5".')
     preferences = parse_preferences(None, None, answer_value=answer_value, preset=preset)
-    loaded = load_router(router)
+    loaded = load_router(router, config)
+    named = _policy_of_config(loaded, config)
+    if not policies and not named:
+        raise InputError(
+            'No policy is given; give one, such as --policy "budget usd_per_day=5", or a file with '
+            "[[policies]] to --config."
+        )
     loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
     if (traffic is None) == (qtable is None):
         raise InputError("Give a Q-table, or a log with --traffic, and not both.")
@@ -102,10 +108,10 @@ def simulate(
         table = read_table(qtable, score_scale, loss, merge_names=merge_names)
         parts = _divide(table, loaded, policies, evidence, seed)
     else:
-        named = {text: parse_policy(text, Calibration(loaded)) for text in policies}
-        parts = _Parts(named, traffic or "")
+        parsed = {text: parse_policy(text, Calibration(loaded)) for text in policies}
+        parts = _Parts(parsed, traffic or "")
     found = loaded.simulate(
-        parts.policies,
+        named | parts.policies,
         parts.data,
         order=order,
         seed=seed,
@@ -116,6 +122,13 @@ def simulate(
     if parts.note is not None:
         echo(parts.note)
     _report(found, as_json, plot)
+
+
+def _policy_of_config(router: Router, config: str | None) -> dict[str, Policy]:
+    """Return the policies of a file of settings under its name; none of a router without them."""
+    if config is None or router.policy is None:
+        return {}
+    return {Path(config).name: router.policy}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.config.find import is_project_file
 from tryage.config.positions import key_lines, line_of
@@ -11,10 +13,12 @@ from tryage.errors import ConfigError, ConfigProblem, InputError
 from tryage.files import parse_toml, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from tryage.config.positions import KeyPath
+
+Overrides: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Keys of tables that replace those of a file."""
 
 _PROJECT_TABLE = ("tool", "tryage")
 
@@ -32,6 +36,16 @@ class Document:
     lines: dict[KeyPath, int]
     prefix: KeyPath = ()
 
+    def replaced(self, overrides: Overrides) -> Document:
+        """Return the document with other keys in some tables; None takes one out."""
+        tables = dict(self.tables)
+        for name, words in overrides.items():
+            table = tables.get(name, {})
+            if words and isinstance(table, dict):
+                joined = {**table, **words}
+                tables[name] = {key: value for key, value in joined.items() if value is not None}
+        return replace(self, tables=tables)
+
     def problem(self, place: KeyPath, message: str) -> ConfigProblem:
         """Return a problem with the line of its key; an empty place is the whole file."""
         line = line_of(self.lines, (*self.prefix, *place))
@@ -41,9 +55,13 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read a file in TOML; of a `pyproject.toml`, the table `[tool.tryage]`.
 
+    A file named .json has the same in JSON, whose keys have no lines; a list there is `models`.
+
     Raises:
         ConfigError: it cannot be read, or is no TOML.
     """
+    if path.suffix.lower() == ".json":
+        return Document(path, _read_json(path), {})
     try:
         text = read_text(path)
         tables = parse_toml(text, "the file")
@@ -53,6 +71,18 @@ def read_document(path: Path) -> Document:
     for name in prefix:
         tables = tables.get(name, {}) if isinstance(tables, dict) else {}
     return Document(path, tables if isinstance(tables, dict) else {}, key_lines(text), prefix)
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError) as error:
+        message = f"the file is not JSON: {error}."
+        raise ConfigError.of(ConfigProblem(str(path), None, "", message)) from error
+    if not isinstance(value, (dict, list)):
+        message = f"got {type(value).__name__}; expected an object, or a list of models."
+        raise ConfigError.of(ConfigProblem(str(path), None, "", message))
+    return value if isinstance(value, dict) else {"models": value}
 
 
 def key_text(place: KeyPath) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tryage.config.document import Document, read_document
+from tryage.config.document import Document, Overrides, read_document
 from tryage.config.find import find_config
 from tryage.config.stamps import file_stamp
 from tryage.config.variables import expand_variables, find_secrets
@@ -90,16 +90,25 @@ class LoadedConfig:
 
 
 def load_config(
-    path: str | Path | None = None, *, environment: Mapping[str, str] = os.environ
+    path: str | Path | None = None,
+    *,
+    overrides: Overrides | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> LoadedConfig:
     """Read and check the settings of a file, as `find_config` finds it.
+
+    Args:
+        path: The file.
+        overrides: Tables whose keys replace those of the file: {"router": {"strict": True}}; None
+            takes a key out.
+        environment: The variables that values may name.
 
     Raises:
         ConfigError: there is no file, or it is wrong; the error has all problems, with their lines.
         MissingExtraError: the extra `config` is not installed.
     """
     require_extra("pydantic", "config")
-    document = read_document(find_config(path, environment=environment))
+    document = read_document(find_config(path, environment=environment)).replaced(overrides or {})
     documents, problems = _included(document)
     for one in (document, *documents):
         problems += document_problems(one, environment, is_root=one is document)

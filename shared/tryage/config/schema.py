@@ -345,6 +345,9 @@ class ServerTable(Table):
     max_body: int = Field(default=10_000_000, ge=1)
     """Bytes of a request at most."""
 
+    metrics: bool = False
+    """Whether metrics for Prometheus are shown at /metrics."""
+
     stop_seconds: float = Field(default=30.0, ge=0)
     """Seconds that answers have to end when the server stops."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tryage.config.document import Overrides
     from tryage.config.load import LoadedConfig
     from tryage.config.stamps import FileStamp
 
@@ -53,17 +54,21 @@ class ConfigWatch(Generic[T]):
     Args:
         path: The file, as for `find_config`.
         make: Makes an object of settings, from them and what was made of the ones before.
+        overrides: As for `load_config`.
 
     Raises:
         ConfigError, MissingExtraError: as in `load_config`, for the first time.
     """
 
     def __init__(
-        self, path: str | Path | None, make: Callable[[LoadedConfig, T | None], T]
+        self,
+        path: str | Path | None,
+        make: Callable[[LoadedConfig, T | None], T],
+        overrides: Overrides | None = None,
     ) -> None:
         require_extra("watchfiles", "config")
-        self._make = make
-        loaded = load_config(path)
+        self._make, self._overrides = make, overrides
+        loaded = load_config(path, overrides=overrides)
         self.path = loaded.path
         self._current = make(loaded, None)
         self._files = loaded.files
@@ -120,7 +125,7 @@ class ConfigWatch(Generic[T]):
     def _replace(self) -> str | None:
         """Make the object of the files as they are; return why that is not possible."""
         try:
-            loaded = load_config(self.path)
+            loaded = load_config(self.path, overrides=self._overrides)
             if not loaded.document.tables:
                 return f"{self.path}: the file is empty."  # maybe it is being written
             made = self._make(loaded, self._current)

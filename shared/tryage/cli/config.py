@@ -1,0 +1,93 @@
+"""`tryage config`: check a file of settings, and print the schema for editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tryage.cli.options import EXIT_FAILED, ConfigPath, JsonFlag
+from tryage.cli.outputs import check_output_file
+from tryage.cli.terminal import echo
+from tryage.core.validation import require_extra
+from tryage.errors import ConfigError
+from tryage.files import write_text
+
+if TYPE_CHECKING:
+    from tryage.chat.configured import ConfiguredRouter
+
+app = typer.Typer(
+    help="Check tryage.toml, the file of settings, and help editors with it.", no_args_is_help=True
+)
+
+FilePath = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE]", help="By default tryage.toml or pyproject.toml here or above."
+    ),
+]
+
+
+@app.command()
+def check(file: FilePath = None, config: ConfigPath = None, as_json: JsonFlag = False) -> None:
+    """Tell what is wrong with a file, all at once and each with its line; no model is asked.
+
+    The whole router is made: the models, the policies, the log and the files that it names.
+    """
+    from tryage.chat.configured import configure
+    from tryage.config.load import load_config
+
+    try:
+        configured = configure(load_config(file or config))
+    except ConfigError as error:
+        for problem in error.problems:
+            if as_json:
+                typer.echo(json.dumps(problem._asdict(), ensure_ascii=False))
+            else:
+                echo(str(problem), err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    if not as_json:
+        for line in _summary(configured):
+            echo(line)
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", callback=check_output_file, help="Write it here."
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON schema of tryage.toml, with which editors complete and check it.
+
+    The first line of the file names it for Even Better TOML and taplo: #:schema ./FILE.
+    """
+    require_extra("pydantic", "config")
+    from tryage.config.json_schema import json_schema
+
+    if output is None:
+        typer.echo(json_schema(), nl=False)
+        return
+    write_text(output, json_schema())
+    echo(f"Written to {output}. The first line of tryage.toml names it: #:schema ./{output.name}")
+
+
+def _summary(configured: ConfiguredRouter) -> list[str]:
+    """Say what the settings mean."""
+    router, loaded = configured.router, configured.loaded
+    names = router.library.names
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    policies = [repr(policy) for policy in configured.policies]
+    traffic = router.traffic
+    lines = {
+        "models": shown,
+        "preferences": str(router.preferences.to_dict()),
+        "default": router.default or "none",
+        "policies": " | ".join(policies) or "none",
+        "log": "none" if traffic is None else repr(traffic),
+    }
+    return [f"{loaded.path} is valid.", *(f"  {name:<12} {text}" for name, text in lines.items())]
