@@ -131,7 +131,10 @@ class Inference:
         ("[[models]]\nname = 'x'\n", "expected [[models]]"),
         ("[[models", "is not TOML"),
         ("[[models]]\nclient = 'own_models:nobody'\n", "cannot be imported"),
-        ("[[models]]\nclient = 'own_models:good'\nprice = 3\n", "not a field of Expert"),
+        (
+            "[[models]]\nclient = 'own_models:good'\nprice = 3\n",
+            "models.toml:3: models[0].price: there is no such key",
+        ),
         (
             "[[models]]\nmodel = 'openai:gpt-4o'\napi_key_env = 'NO_SUCH_KEY'\n",
             "needs its key in the variable NO_SUCH_KEY",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -98,3 +99,38 @@ def test_an_unknown_default_is_an_error_before_it_listens(workplace):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Did you mean quick" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_a_file_that_changes_is_in_force_and_a_wrong_one_changes_nothing(workplace):
+    pytest.importorskip("watchfiles")
+    file = workplace / "models.toml"
+    process = start(workplace, "--port", "0")
+    url = address(process)
+    def models():
+        return {one["id"] for one in httpx.get(f"{url}/v1/models").json()["data"]}
+
+    assert {"quick", "slow"} <= models()
+    right = file.read_text()
+    file.write_text(right.replace('name = "slow"', "name = 3"))
+    process.send_signal(signal.SIGHUP)
+    said = next(line for line in process.stderr if "settings stay as they were" in line)
+    assert "models.toml:8: models[1].name: got 3" in said
+    assert {"quick", "slow"} <= models()
+    file.write_text(right.replace('name = "slow"', 'name = "patient"'))
+    process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 20
+    while "patient" not in models():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert "slow" not in models()
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_a_server_needs_models_or_a_file(workplace):
+    process = start(workplace, "--config", "models.toml")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "not both" in said

@@ -160,7 +160,7 @@ def _base_router(loaded: LoadedConfig, earlier: ConfiguredRouter | None) -> Rout
     if earlier is not None and _is_same_base(loaded, earlier.loaded):
         return earlier.parts.base
     with loaded.at("router", "path"):
-        router = Router.from_pretrained(_router_path(loaded), **said)
+        router = Router.from_pretrained(router_path(loaded), **said)
     if table.min_typicality is not None:
         with loaded.at("router", "min_typicality"):
             minimum = check_min_typicality(table.min_typicality, table.default)
@@ -169,7 +169,7 @@ def _base_router(loaded: LoadedConfig, earlier: ConfiguredRouter | None) -> Rout
     return router
 
 
-def _router_path(loaded: LoadedConfig) -> str | None:
+def router_path(loaded: LoadedConfig) -> str | None:
     """Return a folder beside the file if there is one, else the id as it is."""
     path = loaded.config.router.path
     if path is None:

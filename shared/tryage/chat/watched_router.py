@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from tryage.config.document import Overrides
 
-_OWN = frozenset(
-    {"watch", "close", "reload", "__class__", "__reduce_ex__", "__reduce__", "__dict__"}
-)
+_OWN = frozenset({"watch", "close", "reload", "__class__", "__dict__", "__reduce_ex__"})
 
 
 class WatchedRouter(Router):

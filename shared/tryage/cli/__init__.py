@@ -29,7 +29,7 @@ from tryage.cli import (
 from tryage.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_EXPERT
 from tryage.cli.outputs import describe_os_error
 from tryage.cli.terminal import echo_error, one_line_messages
-from tryage.errors import NoExpertError, TryageError
+from tryage.errors import ConfigError, NoExpertError, TryageError
 
 _EPILOG = (
     "Exit codes: 0 done; 1 not finished, the same command goes on; 2 a wrong argument, or a file "
@@ -50,6 +50,10 @@ class OneLineErrorGroup(TyperGroup):
         except NoExpertError as error:
             echo_error(str(error))
             raise typer.Exit(EXIT_NO_EXPERT) from error
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                echo_error(line)
+            raise typer.Exit(EXIT_FAILED) from error
         except TryageError as error:
             echo_error(str(error))
             raise typer.Exit(EXIT_FAILED) from error

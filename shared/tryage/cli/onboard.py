@@ -13,6 +13,7 @@ import typer
 from tryage.cli.options import (
     EXIT_INTERRUPTED,
     EXIT_UNFINISHED,
+    ConfigPath,
     OutputFolder,
     RouterPath,
     load_router,
@@ -21,7 +22,7 @@ from tryage.cli.options import (
 )
 from tryage.cli.outputs import check_output_file
 from tryage.cli.terminal import echo, echo_table, shows_progress
-from tryage.config.code import import_object as import_from
+from tryage.config.code import import_object
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.files import write_text
@@ -39,14 +40,16 @@ _EXAMPLE = '[[models]] with model = "openai:gpt-5.4-mini", or name = "mine" and 
 
 def onboard(
     models: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MODELS",
+            metavar="[MODELS]",
             help="A TOML or JSON file of models; with --losses an expert's name, or a JSON file "
             "with facts about it.",
         ),
-    ],
+    ] = None,
+    *,
     output: OutputFolder,
+    config_file: ConfigPath = None,
     router: RouterPath = None,
     losses: Annotated[
         Path | None,
@@ -97,6 +100,9 @@ def onboard(
 
     The same command resumes a stopped test and pays for no answer twice.
     """
+    models = _one_of(models, config_file)
+    if config_file is not None and router is None:
+        router = _saved_router(config_file)
     if losses is not None:
         _learn_losses(models, losses, router, output)
         return
@@ -147,6 +153,26 @@ def _finish(router: Router, report: OnboardingReport, output: Path, page: Path |
         echo("The same command with a larger --max-prompts goes on.", err=True)
 
 
+def _one_of(models: str | None, config_file: str | None) -> str:
+    """Return the file that is given.
+
+    Raises:
+        InputError: both are, or none.
+    """
+    given = [one for one in (models, config_file) if one is not None]
+    if len(given) != 1:
+        raise InputError("Give a file of models, or a file of settings to --config, and not both.")
+    return given[0]
+
+
+def _saved_router(config_file: str) -> str | None:
+    """Return the router that a file of settings names."""
+    from tryage.chat.configured import router_path
+    from tryage.config.load import load_config
+
+    return router_path(load_config(config_file))
+
+
 def read_candidates(path: Path) -> list[Candidate]:
     """Read the models of a file of settings, TOML or JSON, and make their clients.
 
@@ -191,7 +217,7 @@ def _make_client(loaded: LoadedConfig, i: int) -> object:
     """
     table = loaded.config.models[i]
     if table.client is not None:
-        return import_from(table.client, loaded.folder_of("models", i))
+        return import_object(table.client, loaded.folder_of("models", i))
     if table.model is None:
         raise InputError(f"a name alone cannot be asked; expected {_EXAMPLE}.")
     require_extra("langchain.chat_models", "agents")

@@ -426,17 +426,6 @@ def _parse_layers(layers: str | None) -> list[int] | None:
         raise InputError(f"--layers {layers!r} is not a list of numbers, such as 15,22.") from error
 
 
-def import_object(location: str) -> object:
-    """Import MODULE:NAME, also from the folder in which the command runs.
-
-    Raises:
-        InputError: there is no such module or name.
-    """
-    from tryage.config.code import import_object as import_from
-
-    return import_from(location, Path.cwd())
-
-
 def format_count(value: float | None) -> str:
     """Abbreviate a count: 7B, 1.2M, 32k; an unknown one is "-"."""
     for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -14,10 +14,10 @@ from tryage.cli.options import (
     EXIT_INTERRUPTED,
     EXIT_UNFINISHED,
     OutputFolder,
-    import_object,
     read_jsonl,
 )
 from tryage.cli.terminal import echo, shows_progress
+from tryage.config.code import import_object
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _make_measurers(source: str, device: str | None) -> list[Measurer]:
 
 def _import_measurers(location: str) -> list[Measurer]:
     """Import a measurer, or a list of measurers, by MODULE:NAME."""
-    value = import_object(location)
+    value = import_object(location, Path.cwd())
     measurers: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
     if not all(
         hasattr(measurer, "measure") and hasattr(measurer, "identify") for measurer in measurers
