@@ -104,7 +104,9 @@ def test_every_tryage_command_shown_exists_with_its_options():
     shown = commands("tryage")
     assert len({words[0] for words in shown}) >= 7
     for words in shown:
-        path = words[:2] if words[0] in ("config", "hub", "models", "plot", "traffic") else words[:1]
+        path = (
+            words[:2] if words[0] in ("config", "hub", "models", "plot", "traffic") else words[:1]
+        )
         done = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
         assert done.exit_code == 0, words
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))

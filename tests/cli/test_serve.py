@@ -108,6 +108,7 @@ def test_a_file_that_changes_is_in_force_and_a_wrong_one_changes_nothing(workpla
     file = workplace / "models.toml"
     process = start(workplace, "--port", "0")
     url = address(process)
+
     def models():
         return {one["id"] for one in httpx.get(f"{url}/v1/models").json()["data"]}
 
