@@ -28,6 +28,8 @@ SUMMARY = (
     *("llmrouter_knn", "semantic_router", "best_single"),
 )
 
+SUMMARY_SETS = ("coderouter_id", "llmrouter_uiuc", "mmlu_pro", "routellm_pair")
+
 
 def write_tables(tasks: Sequence[Task], out: Path, failures: Mapping[str, str]) -> Path:
     """Write `tables.md`, `summary.md` and `figures.json` into `out`, and return the first."""
@@ -42,7 +44,8 @@ def write_tables(tasks: Sequence[Task], out: Path, failures: Mapping[str, str]) 
         for name in PEERS
         if (path := out / "results" / name / "speed.json").exists()
     }
-    (out / "summary.md").write_text(summary_table(figures, speeds) + "\n", "utf-8")
+    summarized = [one for one in figures if one.name in SUMMARY_SETS]
+    (out / "summary.md").write_text(summary_table(summarized, speeds) + "\n", "utf-8")
     parts = [quality_table(figures), gap_table(figures), parity_table(figures),
              speed_table(speeds), fit_table(figures), failure_list(failures)]  # fmt: skip
     path = out / "tables.md"
