@@ -50,7 +50,7 @@ def write_prediction(folder: Path, task: Task, found: Prediction) -> None:
     arrays = {"scores": 1 - found.losses}
     if found.costs is not None:
         arrays["costs"] = found.costs
-    np.savez(folder / f"{task.name}.npz", allow_pickle=False, **arrays)
+    np.savez(folder / f"{task.name}.npz", **arrays)
     facts = {"forecasts": found.forecasts, "fit_seconds": found.fit_seconds}
     write_facts(folder / f"{task.name}.json", facts)
 

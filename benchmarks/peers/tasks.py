@@ -106,6 +106,6 @@ def write_task(task: Task, folder: Path) -> Path:
         arrays["costs"] = fold.train.costs
     (path / "train.json").write_text(json.dumps(train), "utf-8")
     (path / "test.json").write_text(json.dumps({"prompts": list(fold.test.prompts)}), "utf-8")
-    np.savez(path / "train.npz", allow_pickle=False, **arrays)
-    np.savez(path / "test.npz", allow_pickle=False, embeddings=fold.test_embeddings)
+    np.savez(path / "train.npz", **arrays)
+    np.savez(path / "test.npz", embeddings=fold.test_embeddings)
     return path

@@ -59,4 +59,4 @@ def _logistic(embeddings: Floats, scores: Floats) -> tuple[np.ndarray, float]:
 
 
 if __name__ == "__main__":
-    main(Argrouter)
+    main({"argrouter": Argrouter})

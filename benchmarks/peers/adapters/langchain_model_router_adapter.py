@@ -81,4 +81,4 @@ class ModelRouter(Peer):
 
 
 if __name__ == "__main__":
-    main(ModelRouter)
+    main({"embedding": ModelRouter})

@@ -10,7 +10,6 @@ outcomes. Its semantic auto-router is semantic-router with routes that somebody 
 from __future__ import annotations
 
 import os
-import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,4 @@ def make_adaptive(encoder: OnnxEncoder) -> LabelTable:
 
 
 if __name__ == "__main__":
-    position = sys.argv.index("--router")
-    name = sys.argv[position + 1]
-    del sys.argv[position : position + 2]
-    main({"complexity": make_complexity, "adaptive": make_adaptive}[name])
+    main({"complexity": make_complexity, "adaptive": make_adaptive})

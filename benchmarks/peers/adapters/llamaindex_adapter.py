@@ -90,4 +90,4 @@ def describe(training: Training) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(Selector)
+    main({"embedding": Selector})

@@ -12,8 +12,8 @@ import contextlib
 import importlib
 import io
 import json
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,4 @@ def write_files(training: Training, folder: Path, settings: dict[str, Any], suff
 
 
 if __name__ == "__main__":
-    position = sys.argv.index("--router")
-    name = sys.argv[position + 1]
-    del sys.argv[position : position + 2]
-    main(lambda encoder: LLMRouter(encoder, name))
+    main({name: partial(LLMRouter, router=name) for name in ROUTERS})

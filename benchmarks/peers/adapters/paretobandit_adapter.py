@@ -63,4 +63,4 @@ class ParetoBandit(Peer):
 
 
 if __name__ == "__main__":
-    main(ParetoBandit)
+    main({"paretobandit": ParetoBandit})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -235,15 +235,16 @@ def resident_mb() -> float:
     return pages * 4096 / 1e6
 
 
-def main(make_peer: Callable[[OnnxEncoder], Peer]) -> None:
-    """Run the tasks that the command line names."""
+def main(routers: Mapping[str, Callable[[OnnxEncoder], Peer]]) -> None:
+    """Run the tasks that the command line names; `routers` are what `--router` may name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--router", choices=list(routers), default=next(iter(routers)))
     parser.add_argument("--speed", type=int, help="measure so many decisions on the first task")
     arguments = parser.parse_args()
-    peer = make_peer(OnnxEncoder(arguments.encoder))
+    peer = routers[arguments.router](OnnxEncoder(arguments.encoder))
     if arguments.speed:
         figures = measure_speed(peer, arguments.tasks[0], arguments.speed)
         arguments.out.joinpath("speed.json").write_text(json.dumps(figures), "utf-8")

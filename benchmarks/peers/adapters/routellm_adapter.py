@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,7 +139,4 @@ def list_battles(training: Training) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    position = sys.argv.index("--router")
-    name = sys.argv[position + 1]
-    del sys.argv[position : position + 2]
-    main({"mf": MatrixFactorization, "sw": SimilarityRanking}[name])
+    main({"mf": MatrixFactorization, "sw": SimilarityRanking})

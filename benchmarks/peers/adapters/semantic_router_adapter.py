@@ -67,4 +67,4 @@ class SemanticRouter(Peer):
 
 
 if __name__ == "__main__":
-    main(SemanticRouter)
+    main({"semantic_router": SemanticRouter})

@@ -38,4 +38,4 @@ class BundledRouter(Peer):
 
 
 if __name__ == "__main__":
-    main(BundledRouter)
+    main({"bundled": BundledRouter})

@@ -41,7 +41,7 @@ class Toy(Peer):
     def decide(self, prompt):
         return 1
 
-main(Toy)
+main({{"toy": Toy}})
 """
 
 PEER = PeerPackage("toy", "P", "toy", "toy")

@@ -11,6 +11,8 @@ import pytest
 PEERS = Path(__file__).resolve().parents[3] / "benchmarks" / "peers"
 if not PEERS.is_dir():
     pytest.skip("the benchmarks are not part of this copy", allow_module_level=True)
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
 sys.path[:0] = [str(PEERS.parent), str(PEERS)]
 
 from reimplementations import (  # noqa: E402 - after the path is set
