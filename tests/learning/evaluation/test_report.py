@@ -38,7 +38,9 @@ def legend(chart):
 
 def test_the_front_shows_the_router_and_the_baselines_and_is_written(found, tmp_path):
     chart = plot_front(found, tmp_path / "front.png")
-    assert {"ridge", "category table", "best single expert"} <= set(legend(chart))
+    assert {"ridge", "category table", "best single expert", "chosen for parity"} <= set(
+        legend(chart)
+    )
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
 
 

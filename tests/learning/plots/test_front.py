@@ -59,6 +59,16 @@ def test_an_expert_far_below_everything_else_is_left_out():
     assert plot.chart().panels[0].y.limits[0] > 0.3
 
 
+def test_the_models_that_a_table_lacks_are_not_listed_in_the_picture():
+    notes = (
+        "Left out, because the table does not have them: a, b.",
+        "2% of the costs are guessed.",
+    )
+    note = FrontPlot(replace(make_simulation(), notes=notes)).chart().note
+    assert "Left out" not in note
+    assert note.endswith("2% of the costs are guessed.")
+
+
 def test_without_costs_there_is_nothing_to_draw():
     with pytest.raises(InputError, match="No cost is known"):
         FrontPlot(make_simulation(cost=None)).chart()

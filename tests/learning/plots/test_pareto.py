@@ -7,7 +7,7 @@ import pytest
 from tryage import Expert, Library, Router
 from tryage.core.preferences import Preferences
 from tryage.learning.charts.chart import Line, Points
-from tryage.learning.plots.pareto import pareto_plot
+from tryage.learning.plots.pareto import _ticks, pareto_plot
 
 
 @pytest.fixture
@@ -27,6 +27,11 @@ def test_the_line_goes_through_the_breakpoints_with_their_weights(sized):
     weights = next(mark for mark in marks if isinstance(mark, Points) and mark.name == "_weights")
     assert weights.labels[0] == "weight 0"
     assert chart.title == "Loss against size: one prompt"
+
+
+def test_a_narrow_axis_has_several_ticks():
+    assert [text for _, text in _ticks(0.62, 0.83)] == ["0.65", "0.7", "0.75", "0.8"]
+    assert [text for _, text in _ticks(0.0, 1.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 
 
 def test_every_expert_is_a_point_at_its_constraint_and_predicted_loss(sized):

@@ -381,6 +381,8 @@ def _paths(axes: Axes, panel: Panel) -> list[Float64Array]:
     for mark in panel.marks:
         if isinstance(mark, Line):
             paths.append(np.column_stack([mark.x, mark.y]))
+        elif isinstance(mark, Rule) and mark.direction == "vertical":
+            paths.append(np.array([[mark.value, y] for y in axes.get_ylim()]))
         elif isinstance(mark, Points) and mark.low is not None and mark.high is not None:
             paths += [
                 np.array([[x, low], [x, high]])

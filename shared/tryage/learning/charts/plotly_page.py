@@ -453,6 +453,8 @@ def _placed(
     for mark in panel.marks:
         if isinstance(mark, Line):
             lines.append(to_pixels(mark.x, mark.y))
+        if isinstance(mark, Rule) and mark.direction == "vertical":
+            lines.append(to_pixels([mark.value] * 2, panel_limits(panel)[1]))
         if isinstance(mark, Points):
             radius = mark.style.size * _POINT_PIXELS / 2
             places = to_pixels(mark.x, mark.y)

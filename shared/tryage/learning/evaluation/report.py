@@ -369,9 +369,10 @@ def _parity_points(
     fronts: Sequence[tuple[str, CostResult]], best_single: CostPoint
 ) -> list[Points]:
     """Draw a ring at the point of each front that was chosen without the test part."""
+    routed = [name for name, _ in fronts if name != BEST_SINGLE]
     rings = [
         Points(
-            "chosen for parity" if i == 0 else f"_{name}",
+            "chosen for parity" if name == routed[0] else f"_{name}",
             (1000 * best_single.cost * cost.parity.relative_cost.value,),
             (best_single.score + cost.parity.score_difference.value,),
             Style(line_style(i).color, "circle", size=10, is_hollow=True),

@@ -43,6 +43,8 @@ _CURVE_POINTS = 300
 
 _BELOW = 0.18  # of the height: how far below everything else a single model may lie to be drawn
 
+_NOT_IN_TABLE = "Left out, because the table does not have them"  # a router has hundreds
+
 _NOW = "your preferences now"
 
 _PER = 1_000  # requests of which the cost is shown
@@ -116,7 +118,8 @@ class FrontPlot(Plot):
         ]
         if not self.is_predicted:
             parts.append("bars are 95% intervals")
-        return "; ".join(parts) + ". " + " ".join(found.notes)
+        notes = [note for note in found.notes if not note.startswith(_NOT_IN_TABLE)]
+        return "; ".join(parts) + ". " + " ".join(notes)
 
     def _describe(self) -> str:
         """Return the most important points in words, for those who do not see the picture."""

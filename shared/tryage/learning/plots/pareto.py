@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tryage.core.preferences import Preferences
 from tryage.learning.charts.chart import Axis, Chart, Line, Panel, Points, Rule
 from tryage.learning.charts.style import OTHERS_STYLE, PALETTE, Style, short_name
+from tryage.learning.charts.ticks import format_number
 from tryage.learning.plots.plot import Plot
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _MAX_NAMES, _MAX_WEIGHTS = 8, 5  # more text on one picture cannot be read
 _MAX_MARKERS = 40  # with more breakpoints only the line is drawn
 
 _UNKNOWN_GAP = 0.12  # of the width, between the last known constraint and the unknown ones
+
+_MIN_TICKS = 3
 
 _MARGIN = 0.08  # of the width, on either side
 
@@ -93,7 +96,7 @@ class ParetoPlot(Plot):
         """Write the weights of some breakpoints beside them."""
         points = list(self.front)
         some = points[:: max(1, round(len(points) / _MAX_WEIGHTS))]
-        texts = [f"weight {point.weight:.2g}" for point in some]
+        texts = [f"weight {format_number(float(f'{point.weight:.2g}'))}" for point in some]
         x, y = [point.constraint for point in some], [point.loss for point in some]
         return Points(
             "_weights", x, y, Style(PALETTE[0], "circle", size=6), names=texts, labels=texts
@@ -153,7 +156,11 @@ def single_expert_points(
 
 def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
     """Return round numbers of the axis, at most 1."""
-    return tuple((i / 5, f"{i / 5:g}") for i in range(6) if low <= i / 5 <= high)
+    for n in (5, 10, 20, 100):
+        found = [i / n for i in range(n + 1) if low <= i / n <= high]
+        if len(found) >= _MIN_TICKS:
+            break
+    return tuple((one, f"{one:g}") for one in found)
 
 
 def _most_used(front: ParetoFront) -> list[str]:
