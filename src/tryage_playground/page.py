@@ -94,6 +94,7 @@ class Results:
     unpriced: tuple[str, ...] = ()
     unknown_facts: tuple[str, ...] = ()
     measured: tuple[MeasuredRow, ...] = ()
+    n_measured: int = 0
     learned: tuple[LearnedRow, ...] = ()
     has_learned_log: bool = False
     announcement: str = ""
@@ -233,6 +234,7 @@ def _with_decisions(results: Results, setup: _Setup, sides: tuple[SideResult, ..
         unpriced=found.unpriced,
         unknown_facts=_unknown_facts(setup.router),
         measured=_measured_rows(setup),
+        n_measured=0 if setup.table is None else len(setup.table.table),
         learned=_learned_rows(setup.router),
         has_learned_log=setup.log is not None,
     )
@@ -272,7 +274,7 @@ def _unknown_facts(router: Router) -> tuple[str, ...]:
 
 # Measured and learned --------------------------------------------------------------------------
 
-_MAX_JUDGED = 200  # prompts of a table whose predictions are compared with what was measured
+_MAX_JUDGED = 1_000  # prompts of a table whose predictions are compared with what was measured
 
 
 def _by_expert(router: Router, table: LoadedTable | None) -> dict[str, tuple[float, int]]:
@@ -300,8 +302,8 @@ def _measured_rows(setup: _Setup) -> tuple[MeasuredRow, ...]:
 
 
 def _compare_with_table(router: Router, table: QTable) -> tuple[MeasuredRow, ...]:
-    step = max(1, len(table) // _MAX_JUDGED)
-    part = table.take(np.arange(0, len(table), step)[:_MAX_JUDGED])
+    step = max(1, -(-len(table) // _MAX_JUDGED))  # rounded up
+    part = table.take(np.arange(0, len(table), step))
     decisions = router.decide_batch(part.prompts)
     rows = []
     for j, name in enumerate(part.experts):

@@ -157,10 +157,11 @@ def place_labels(dots: Sequence[Dot]) -> tuple[Label, ...]:
 
 
 def _places(dot: Dot) -> Iterable[Label]:
-    """Yield places around a dot, the best first."""
-    yield Label(dot.name, dot.x + 8, dot.y + 4, "start")
-    yield Label(dot.name, dot.x - 8, dot.y + 4, "end")
-    for offset in (-9, 17, -20, 28):
+    """Yield places around a dot and its rings, the best first."""
+    away = 8.0 + 3.0 * len(dot.chosen_by)
+    yield Label(dot.name, dot.x + away, dot.y + 4, "start")
+    yield Label(dot.name, dot.x - away, dot.y + 4, "end")
+    for offset in (-4 - away, 9 + away, -15 - away, 20 + away):
         yield Label(dot.name, dot.x, dot.y + offset, "middle")
         yield Label(dot.name, dot.x + 4, dot.y + offset, "start")
         yield Label(dot.name, dot.x - 4, dot.y + offset, "end")
