@@ -44,6 +44,14 @@ def test_a_free_model_has_a_place_and_models_without_a_price_have_no_picture():
     assert draw(trade_off([RankedExpert("a", 0.5, None, {}, 0.5, ())]), []) is None
 
 
+def test_a_name_that_has_no_room_on_one_side_stands_on_another():
+    left, right = (Dot("a-rather-long-name", x, 100, True, (), "") for x in (46, WIDTH - 16))
+    assert [label.anchor for label in place_labels([left])] == ["start"]
+    assert [label.anchor for label in place_labels([right])] == ["end"]
+    wide = Dot("n" * 60, 200, 100, True, (), "")
+    assert place_labels([wide]) == ()  # longer than the drawing
+
+
 def test_names_never_overlap():
     dots = [Dot(f"a-long-name-{i}", 100 + 3 * i, 100, True, (), "") for i in range(12)]
     boxes = [

@@ -33,11 +33,11 @@ def router():
 
 def test_the_parts_of_a_bar_are_shares_of_the_total_on_one_scale():
     one = RankedExpert("a", 0.3, None, {"size": 0.1, "answer_value": 0.1}, 0.5, ())
-    parts = make_segments(one, longest=1.0)
+    parts = make_segments(one, longest=2.0)
     assert [part.name for part in parts] == ["loss", "size", "answer_value"]
     assert [part.share for part in parts] == pytest.approx([0.6, 0.2, 0.2])
-    assert [part.start for part in parts] == pytest.approx([0, 30, 40])
-    assert [part.width for part in parts] == pytest.approx([30, 10, 10])
+    assert [part.start for part in parts] == pytest.approx([0, 15, 20])
+    assert [part.width for part in parts] == pytest.approx([15, 5, 5])
 
 
 def test_a_total_of_nothing_has_no_width():
