@@ -233,7 +233,7 @@ def wheel(tmp_path_factory) -> set[str]:
 
 def test_the_wheel_holds_the_five_packages_typed_and_nothing_else(wheel):
     info = f"tryage-{tryage.__version__}.dist-info"
-    integrations = ("langchain", "llamaindex", "playground", "server")
+    integrations = ("langchain", "litellm", "llamaindex", "playground", "server")
     packages = {"tryage", *(f"tryage_{name}" for name in integrations)}
     assert {name.split("/")[0] for name in wheel} == {*packages, info}
     for package in packages:

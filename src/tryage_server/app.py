@@ -24,6 +24,7 @@ from tryage_server.chat_requests import (
     AUTO,
     ChatRequest,
     DecideRequest,
+    FeedbackRequest,
     StreamOptions,
     library_of,
     read_chat_request,
@@ -61,9 +62,10 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
     """Return the application; any ASGI server runs it.
 
     `POST /v1/chat/completions` answers with one of the models of `chat`, as a whole or as a stream.
-    `POST /v1/decide` says which, and asks none. `GET /v1/models` lists what the field `model` may
-    say, `GET /health` tells that the process lives, `GET /ready` that a model can be asked. With
-    `metrics`, `GET /metrics` is for Prometheus.
+    `POST /v1/decide` says which, and asks none. `POST /v1/feedback` takes how good an answer was,
+    where `chat` has a log. `GET /v1/models` lists what the field `model` may say, `GET /health`
+    tells that the process lives, `GET /ready` that a model can be asked. With `metrics`,
+    `GET /metrics` is for Prometheus.
 
     Raises:
         InputError: `chat` is no ChatTryage.
@@ -90,6 +92,7 @@ def create_app(chat: ChatTryage, settings: ServerSettings | None = None) -> Fast
     app.add_middleware(TraceContextMiddleware)
     _add_error_handlers(app)
     _add_answers(app, chat, limits)
+    _add_feedback(app, chat)
     _add_status(app, chat)
     if limits.metrics:
         add_metrics(app)
@@ -142,6 +145,18 @@ def _add_answers(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None
             plan = chat.route(read_messages(body.messages), config, **tools)
             decision = plan.decision.to_dict(body.top)
             return JSONResponse({**plan.record(), "decision": {**decision, "prompt": None}})
+        except Exception as error:  # noqa: BLE001 - as above
+            return _failed(error)
+
+
+def _add_feedback(app: FastAPI, chat: ChatTryage) -> None:
+    """Add the route that takes feedback."""
+
+    @app.post("/v1/feedback", response_model=None)
+    def feedback(body: FeedbackRequest) -> Response:
+        try:
+            details = body.model_dump(exclude={"id", "score"}, exclude_none=True)
+            return JSONResponse({"is_new": chat.feedback(body.id, body.score, **details)})
         except Exception as error:  # noqa: BLE001 - as above
             return _failed(error)
 

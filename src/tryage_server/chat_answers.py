@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.utils import convert_to_openai_messages
 
 from tryage.core.decision import new_id
+from tryage_server.chat_requests import COMPLETION_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def to_completion(answer: AIMessage | Mapping[str, Any]) -> dict[str, Any]:
         "finish_reason": finish_reason(message),
     }
     return {
-        "id": f"chatcmpl-{record.get('id', new_id())}",
+        "id": f"{COMPLETION_PREFIX}{record.get('id', new_id())}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": record.get("model", "tryage"),
@@ -112,7 +113,7 @@ class CompletionStream:
     """
 
     include_usage: bool = False
-    id: str = field(default_factory=lambda: f"chatcmpl-{new_id()}")
+    id: str = field(default_factory=lambda: f"{COMPLETION_PREFIX}{new_id()}")
     created: int = field(default_factory=lambda: int(time.time()))
     model: str = "tryage"
     _whole: AIMessageChunk | None = None
@@ -123,7 +124,7 @@ class CompletionStream:
         self._whole = part if self._whole is None else self._whole + part
         record = part.response_metadata.get(RECORD_KEY, {})
         if "id" in record:
-            self.id, self.model = f"chatcmpl-{record['id']}", record["model"]
+            self.id, self.model = f"{COMPLETION_PREFIX}{record['id']}", record["model"]
         delta: dict[str, Any] = {"role": "assistant"} if self._is_first else {}
         if text := str(part.text):
             delta["content"] = text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langchain_core.messages import convert_to_messages
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tryage.chat.model_names import find_model
 from tryage.chat.settings import DEADLINE_KEY, MODEL_KEY, PREFERENCES_KEY
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 AUTO = "tryage"
 """The name of the model that leaves the choice to the preferences of the server."""
+
+COMPLETION_PREFIX = "chatcmpl-"
+"""What stands before the id of a decision in the id of a completion, as OpenAI has it."""
 
 # What is passed on to the model that answers. Those that a provider refuses make the next one
 # answer, as for every request that one model refuses.
@@ -109,6 +112,26 @@ class DecideRequest(BaseModel):
     user: str | None = None
     tryage: TryageOptions = Field(default_factory=TryageOptions)
     top: int = Field(default=5, ge=1, le=1_000)
+
+
+class FeedbackRequest(BaseModel):
+    """A request of `/v1/feedback`: how good an answer was, in the words of `Router.feedback`.
+
+    `id` is that of the decision: `tryage.id` of the answer, or what follows "chatcmpl-".
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    id: str
+    score: float = Field(ge=0, le=1, allow_inf_nan=False)
+    kind: str = "thumb"
+    comment: str | None = None
+    feedback_id: str | None = None
+    expert: str | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _decision_id(cls, value: str) -> str:
+        return value.removeprefix(COMPLETION_PREFIX)
 
 
 class Choice(NamedTuple):

@@ -15,6 +15,7 @@ from tryage.errors import (
     InputError,
     LibraryError,
     NoExpertError,
+    TrafficError,
     TryageError,
 )
 
@@ -31,6 +32,7 @@ _STATUSES: tuple[tuple[type[TryageError], int], ...] = (
     (InputError, 400),
     (DeadlineExceededError, 504),
     (AttemptTimeoutError, 504),
+    (TrafficError, 503),
 )
 
 # What OpenAI's clients call these errors.

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import ipaddress
+import pickle
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tryage.core.redaction import describe_error
-from tryage.core.validation import require_extra
+from tryage.core.validation import check_integer, require_extra
 from tryage.errors import InputError
+from tryage.telemetry.environment import instrument_from_environment
 from tryage_server.app import create_app
 from tryage_server.settings import KEYS_VARIABLE
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
     from tryage_langchain.chat import ChatTryage
     from tryage_server.settings import ServerSettings
 
 
-def serve(chat: ChatTryage, settings: ServerSettings, *, host: str, port: int) -> None:
+# A worker imports LangChain before it answers its parent, which ends those that do not answer.
+_WORKER_SECONDS = 30
+
+
+def serve(
+    chat: ChatTryage, settings: ServerSettings, *, host: str, port: int, workers: int = 1
+) -> None:
     """Answer requests until the process is told to stop; then let answers end.
 
+    With several `workers`, as many processes listen at the same address. Each has a copy of `chat`,
+    and one that ends is replaced.
+
     Raises:
-        InputError: others than this computer could ask without a key, or a model cannot be made.
+        InputError: others than this computer could ask without a key, a model cannot be made, or
+            with several workers, `chat` cannot be sent to them or metrics are asked for.
         MissingExtraError: uvicorn is not installed.
     """
     require_extra("uvicorn", "server")
@@ -28,15 +45,57 @@ def serve(chat: ChatTryage, settings: ServerSettings, *, host: str, port: int) -
 
     check_address(host, settings)
     check_models(chat)
+    make_app = create_app if workers == 1 else _make_worker_app
     config = uvicorn.Config(
-        create_app(chat, settings),
+        partial(make_app, chat, settings),
+        factory=True,  # each process makes its own application
         host=host,
         port=port,
+        workers=check_integer("workers", workers, 1),
+        timeout_worker_healthcheck=_WORKER_SECONDS,
         log_level="info",
         access_log=False,  # addresses may hold keys
         timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
     )
-    uvicorn.Server(config).run()
+    if workers == 1:
+        uvicorn.Server(config).run()
+    else:
+        check_workers(chat, settings)
+        _run_workers(config)
+
+
+def _make_worker_app(chat: ChatTryage, settings: ServerSettings) -> FastAPI:
+    """Return the application of one of several processes, with telemetry of its own."""
+    instrument_from_environment()
+    return create_app(chat, settings)
+
+
+def _run_workers(config: uvicorn.Config) -> None:
+    """Run the processes of a server; they share one socket, so the system divides connections."""
+    from uvicorn.supervisors import Multiprocess
+
+    with closing(config.bind_socket()) as listener:
+        Multiprocess(config, [listener]).run()
+
+
+def check_workers(chat: ChatTryage, settings: ServerSettings) -> None:
+    """Raise if a chat model cannot be served by several processes.
+
+    Raises:
+        InputError: it cannot be sent to them, or the metrics of one of them are asked for.
+    """
+    if settings.metrics:
+        raise InputError(
+            "Each worker has metrics of its own, and /metrics would show those of any. Export them "
+            "with OTEL_EXPORTER_OTLP_ENDPOINT, or run one worker."
+        )
+    try:
+        pickle.dumps(chat)
+    except Exception as error:  # noqa: BLE001 - each object raises its own
+        raise InputError(
+            f"The models cannot be sent to several workers ({describe_error(error)}). Name them by "
+            "strings such as openai:gpt-5.6, or run one worker."
+        ) from None
 
 
 def check_address(host: str, settings: ServerSettings) -> None:

@@ -54,7 +54,7 @@ def serve(
         float | None, typer.Option(min=0.001, help="Seconds for an answer, over all models; 600.")
     ] = None,
     max_requests: Annotated[
-        int | None, typer.Option(min=1, help="How many are answered at the same time; 200.")
+        int | None, typer.Option(min=1, help="How many each process answers at a time; 200.")
     ] = None,
     max_body: Annotated[
         int | None, typer.Option(min=1, help="Bytes of a request at most; 10,000,000.")
@@ -62,6 +62,9 @@ def serve(
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Show metrics for Prometheus at /metrics.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, each with limits and cool-downs of its own.")
+    ] = 1,
 ) -> None:
     """Answer requests of OpenAI's protocol: each goes to the right one of several models.
 
@@ -92,7 +95,7 @@ def serve(
         )
     else:
         chat = _chat_of_file(file, _overrides(router, preset, default, traffic))
-    run.serve(chat, settings, host=table.host, port=table.port)
+    run.serve(chat, settings, host=table.host, port=table.port, workers=workers)
 
 
 def _sources(models: list[str], config: str | None) -> tuple[str | None, list[str]]:
