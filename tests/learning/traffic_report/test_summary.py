@@ -153,6 +153,15 @@ def test_the_best_single_model_is_the_one_that_outcomes_name(log):
     assert make_report(rows).spending.best_single_name == "opus"
 
 
+def test_without_bills_the_costs_of_the_named_best_single_model_are_its_own(log):
+    unbilled = {"cost": None, "best_single_cost": None, "best_single": "small"}
+    rows = [(r, replace(o, **unbilled), g) for r, o, g in log[0]]
+    spending = make_report(rows).spending
+    expected = [dict(zip(r.candidates, r.costs, strict=True))["small"] for r, _, _ in rows]
+    assert spending.best_single_name == "small"
+    assert spending.best_single == pytest.approx(sum(expected))
+
+
 def test_one_decision_is_enough_for_a_report():
     report = make_report([(DecisionRecord("d", 5.0, "r", "x"), None, [])])
     assert (report.decisions, report.quality, report.front, report.spending.total) == (

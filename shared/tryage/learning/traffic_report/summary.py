@@ -287,8 +287,8 @@ def _spending(table: TrafficTable, selected: BoolArray) -> Spending:
 def _single_costs(table: TrafficTable) -> tuple[str | None, Float64Array, Float64Array]:
     """Return the best single expert's name, and the costs of that one and of the dearest, `(n,)`.
 
-    They are those of the outcomes. A decision without one has the expected costs of its candidates;
-    the best single expert is then that of the lowest mean predicted loss.
+    They are those of the outcomes. A decision without a bill has the expected costs of its
+    candidates.
     """
     best = _best_single(table)
     single, dearest = table.best_single_costs, table.dearest_costs
@@ -298,18 +298,16 @@ def _single_costs(table: TrafficTable) -> tuple[str | None, Float64Array, Float6
     highest = np.where(np.isnan(table.costs), -np.inf, table.costs).max(axis=1)
     highest = np.where(np.isfinite(highest), highest, np.nan)
     dearest = np.where(is_expected & np.isnan(dearest), highest, dearest)
-    return _best_single_name(table, best), single, dearest
-
-
-def _best_single_name(table: TrafficTable, predicted: int | None) -> str | None:
-    """Return the best single expert that most outcomes name, else the predicted one."""
-    named = table.best_singles[table.best_singles != UNKNOWN]
-    if named.size:
-        return table.experts[int(np.bincount(named).argmax())]
-    return None if predicted is None else table.experts[predicted]
+    return None if best is None else table.experts[best], single, dearest
 
 
 def _best_single(table: TrafficTable) -> int | None:
+    """Return the best single expert that most outcomes name, else the predicted one."""
+    named = table.best_singles[table.best_singles != UNKNOWN]
+    return int(np.bincount(named).argmax()) if named.size else _predicted_best_single(table)
+
+
+def _predicted_best_single(table: TrafficTable) -> int | None:
     """Return the expert with the lowest mean predicted loss among those that are always there."""
     coverage = (~np.isnan(table.losses)).mean(axis=0)
     if not (coverage >= _MIN_COVERAGE).any():
