@@ -22,7 +22,12 @@ from tryage.learning.charts.style import (
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
-    [("#000000", "#FFFFFF", 21.0), ("#FFFFFF", "#FFFFFF", 1.0), ("#777777", "#FFFFFF", 4.48)],
+    [
+        ("#000000", "#FFFFFF", 21.0),
+        ("#FFFFFF", "#FFFFFF", 1.0),
+        ("#777777", "#FFFFFF", 4.48),
+        ("#404040", "#FFFFFF", 10.37),
+    ],
 )
 def test_the_contrast_is_that_of_wcag(one, other, expected):
     assert contrast_ratio(one, other) == pytest.approx(expected, abs=0.005)
