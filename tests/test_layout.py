@@ -19,6 +19,7 @@ PROJECT_TESTS = {
         "docs",
         "layout",
         "packaging",
+        "ray_serve_example",
         "release",
         "site",
         "site_browser",

@@ -1,0 +1,88 @@
+"""`tryage serve` in several replicas on Ray Serve, with one log, one budget and what all learn.
+
+serve run main:application models=openai:gpt-5.6,openai:gpt-5.6-luna \
+    traffic=postgresql://me@db/tryage usd_per_day=100
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from ray import serve
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from ray.serve import Application
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Settings(BaseModel):
+    """What `serve run` may say.
+
+    `models` are divided by commas. `traffic` is the URL of a log that all replicas reach: on one
+    machine a file of SQLite will do. `usd_per_day` is what all replicas together may spend.
+    """
+
+    models: str
+    traffic: str
+    replicas: int = 2
+    usd_per_day: float | None = None
+    cpus: float = 1.0
+
+
+def application(settings: Settings) -> Application:
+    """Return the application of Ray Serve; each replica makes its own chat model."""
+
+    def make() -> ASGIApp:
+        return ProcessHeader(make_app(settings))
+
+    deployment = serve.deployment(
+        serve.ingress(make)(),
+        name="tryage",
+        num_replicas=settings.replicas,
+        max_ongoing_requests=200,  # as many as ServerSettings.max_requests
+        health_check_period_s=2,
+        graceful_shutdown_timeout_s=30,  # as long as ServerSettings.stop_seconds
+        ray_actor_options={"num_cpus": settings.cpus},
+    )
+    return deployment.bind()
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """Return the server over the models; its keys come from the environment."""
+    from tryage.policies import Budget
+    from tryage_langchain import ChatTryage
+    from tryage_server import ServerSettings, create_app
+    from tryage_server.settings import keys_from_environment
+
+    budget = None
+    if settings.usd_per_day is not None:
+        budget = Budget(usd_per_day=settings.usd_per_day, hard=True, label="all replicas")
+    chat = ChatTryage.from_models(
+        settings.models.split(","), traffic=settings.traffic, policy=budget
+    )
+    return create_app(chat, ServerSettings(keys=keys_from_environment()))
+
+
+class ProcessHeader:
+    """Names the process that answers in the header `x-process`, to see how replicas share work."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the header."""
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                name = (b"x-process", str(os.getpid()).encode())
+                message = {**message, "headers": [*message.get("headers", ()), name]}
+            await send(message)
+
+        await self._app(scope, receive, send_named)
+
+    def __getattr__(self, name: str) -> object:
+        """Let Ray Serve see the routes of the application."""
+        return getattr(self._app, name)
