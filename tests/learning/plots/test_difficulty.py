@@ -59,7 +59,9 @@ def test_shares_of_each_bin_fill_the_bar(router):
 def test_titles_say_what_there_is(router):
     one = difficulty_plot(router.subset(["small"]), PROMPTS, name="ours")
     assert one.title() == "ours: All prompts, easy or hard, go to small"
-    assert len(difficulty_plot(router, ["easy one"]).bins) == 1
+    few = difficulty_plot(router.with_preferences("balanced"), ["easy one", "hard one"])
+    assert len(few.bins) == 1
+    assert few.title().startswith("2 models share the prompts")
 
 
 @pytest.mark.parametrize(

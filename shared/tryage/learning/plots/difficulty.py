@@ -95,7 +95,7 @@ class DifficultyPlot(Plot):
         if len(names) == 1:
             return f"{prefix}All prompts, easy or hard, go to {short_name(names.pop())}"
         if len(self.bins) == 1:
-            return f"{prefix}All prompts look equally hard, and {len(names)} models share them"
+            return f"{prefix}{len(names)} models share the prompts, which are few or equally hard"
 
         def rise(name: str) -> float:
             return hardest.shares.get(name, 0.0) - easiest.shares.get(name, 0.0)
