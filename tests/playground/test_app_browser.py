@@ -39,6 +39,7 @@ def open_page(browser, address):
         page.goto(address + path)
         return page
 
+    open_it.faults = faults
     yield open_it
     for context in contexts:
         context.close()
@@ -100,6 +101,8 @@ def test_a_link_opens_the_same_state_and_holds_no_prompt_until_that_is_asked(ope
 
 def test_a_model_is_added_by_its_name_and_an_unknown_one_gets_a_hint(open_page):
     page = open_page()
+    page.locator("#add").press_sequentially("aion-2")
+    wait_for(page.locator("#names option[value='aion-2.5']"), count=1)
     page.fill("#add", "gpt-5.5")
     change(page, lambda: page.press("#add", "Enter"))
     assert page.locator(".chips input[value='gpt-5.5']").count() == 1
@@ -149,6 +152,23 @@ def test_what_is_unfolded_stays_unfolded_when_a_slider_moves(open_page):
     change(page, lambda: page.fill("#recency", "0.3"))
     wait_for(page.locator("#sum-A pre"), "recency")
     assert page.evaluate("document.getElementById('sum-A').open")
+
+
+def test_the_programs_are_copied(open_page):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    for summary, button in (("Python", "Copy the Python"), ("TOML", "Copy the TOML")):
+        page.locator("summary", has_text=summary).click()
+        page.get_by_role("button", name=button).click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == page.text_content(f"#{summary.lower()}-A")
+
+
+def test_a_server_that_has_ended_is_told(open_page):
+    page = open_page()
+    page.route("**/results", lambda route: route.abort())
+    page.fill("#size", "0.5")
+    wait_for(page.locator("[role=alert]"), "is it still running?")
+    open_page.faults.clear()  # the browser and htmx tell it, too
 
 
 def test_everything_is_reached_by_keyboard_and_focus_is_seen(open_page):
