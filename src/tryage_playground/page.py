@@ -12,7 +12,7 @@ from tryage.errors import InputError, TryageError
 from tryage_playground.picture import draw
 from tryage_playground.pool import PoolKey
 from tryage_playground.snippets import SnippetParts, python_snippet, toml_snippet
-from tryage_playground.state import WEIGHTS, to_query
+from tryage_playground.state import WEIGHTS, is_too_long_for_a_link, to_query
 from tryage_playground.trade_off import trade_off
 from tryage_playground.view import (
     FEW_ROWS,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tryage_playground.state import PageState, Side
     from tryage_playground.trade_off import Step
     from tryage_playground.view import PromptFacts, Row
+
+_TOO_LONG = "The prompt is too long for a link, so the link is without it."
 
 _FILE_WORDS = {"table": "Q-table", "library": "library", "traffic": "log of traffic"}
 
@@ -132,10 +134,16 @@ def make_results(
         problems=(*problems, *missing),
         files={kind: loaded.name for kind, loaded in found.items() if loaded is not None},
     )
+    if state.shares_prompt and is_too_long_for_a_link(state.prompt):
+        results = replace(results, problems=(*results.problems, _TOO_LONG))
     if not state.prompt.strip():
         return replace(results, problems=(*results.problems, "Write a prompt first."))
+    library = found.get("library")
+    told = () if library is None else library.names
+    names, unknown = _known_models(state, pool, told)
+    results = replace(results, problems=(*results.problems, *unknown))
     try:
-        setup = _set_up(state, pool, found)
+        setup = _set_up(replace(state, models=names), pool, found)
     except TryageError as error:
         return replace(results, problems=(*results.problems, str(error)))
     measured = _by_expert(setup.router, setup.table)
@@ -150,6 +158,17 @@ def _loaded_files(state: PageState, files: FileStore) -> dict[str, Any]:
     """Return the files that a state names by kind, None where one is not loaded."""
     ids = {"table": state.table, "library": state.library, "traffic": state.traffic}
     return {kind: files.find(kind, ids[kind]) for kind in ids if ids[kind]}  # type: ignore[arg-type]  # one of the three kinds
+
+
+def _known_models(
+    state: PageState, pool: RouterPool, told: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the models of which something is known, and what is said of the others."""
+    if state.uses_all_models:
+        return state.models, ()
+    texts = {name: None if name in told else pool.name_problem(name) for name in state.models}
+    known = tuple(name for name, text in texts.items() if text is None)
+    return known, tuple(text for text in texts.values() if text is not None)
 
 
 def _missing_text(kind: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MAX_ROUTERS = 16
 
+_MAX_RESULTS = 1_000
+
 _MIN_SEARCH = 2  # letters
 
 
@@ -49,7 +51,7 @@ class RouterPool:
         # Facts of the bundled router give way to newer prices, those of a user's own do not.
         self._own_library = None if place is None else base.library
         self._routers: LRUCache[Router] = LRUCache(_MAX_ROUTERS)
-        self._results: LRUCache[Any] = LRUCache(_MAX_ROUTERS)
+        self._results: LRUCache[Any] = LRUCache(_MAX_RESULTS)
         self._lock = threading.Lock()
 
     def router(
@@ -127,6 +129,18 @@ class RouterPool:
             f"Nothing is known of a model {name!r:.80}.{hint} A model of your own is read from a "
             "library file with its name and prices."
         )
+
+    def name_problem(self, name: str) -> str | None:
+        """Return what `check_name` says of a name that is not known, None for a known one."""
+
+        def check() -> str:
+            try:
+                self.check_name(name)
+            except InputError as error:
+                return str(error)
+            return ""
+
+        return self.remember(("name", name), check) or None
 
     def search(self, text: str, limit: int = 20) -> list[str]:
         """Return names of known models that hold a text, those first that begin with it."""

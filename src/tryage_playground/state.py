@@ -5,9 +5,10 @@ A field that is missing has its default, so that links stay short; an empty numb
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from tryage.core.flag_items import closest_form, parse_item
 from tryage.core.preferences import Preferences, Requirement
@@ -29,6 +30,7 @@ WEIGHTS = ("latency", "size", "recency", "security", "verbosity", "readability")
 SECOND_PREFIX = "b_"  # of the fields of the second side
 
 _MAX_MODELS = 400  # in a link
+_MAX_SHARED = 6_000  # characters of a prompt as a link writes them
 _MAX_TEXT = 300  # characters of a field that is no prompt
 
 
@@ -174,10 +176,13 @@ class _PairReader:
         if not text:
             return None
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            self.problems.append(f"{name} is {text!r:.40}: expected a number, such as 0.5.")
-            return default
+            value = math.nan
+        if math.isfinite(value):
+            return value
+        self.problems.append(f"{name} is {text!r:.40}: expected a number, such as 0.5.")
+        return default
 
     def side(self, prefix: str) -> Side:
         """Return one way to decide, of the fields with a prefix."""
@@ -221,11 +226,22 @@ def with_preset(side: Side, name: str) -> Side:
 def to_query(state: PageState) -> str:
     """Return the query string of a link to a state, which tells the same everywhere.
 
-    It holds the prompt only if the state says so. The ids of files mean something only where the
-    same files are loaded.
+    It holds the prompt only if the state says so and it is short. The ids of files mean something
+    only where the same files are loaded.
     """
-    pairs = [("prompt", state.prompt), ("share_prompt", "1")] if state.shares_prompt else []
-    return urlencode([*pairs, *state_pairs(state)])
+    return urlencode([*_prompt_pairs(state), *state_pairs(state)])
+
+
+def is_too_long_for_a_link(prompt: str) -> bool:
+    """Return whether browsers and servers may refuse an address with this prompt."""
+    return len(quote_plus(prompt, errors="replace")) > _MAX_SHARED
+
+
+def _prompt_pairs(state: PageState) -> Pairs:
+    if not state.shares_prompt:
+        return []
+    prompt = [] if is_too_long_for_a_link(state.prompt) else [("prompt", state.prompt)]
+    return [*prompt, ("share_prompt", "1")]
 
 
 def state_pairs(state: PageState) -> Iterable[tuple[str, str]]:

@@ -72,6 +72,8 @@ def test_one_side_may_fail_while_the_other_decides(results):
     [
         ({"models": ()}, "No model is chosen"),
         ({"prompt": "  "}, "Write a prompt first"),
+        ({"models": ("gpt-5.4", "gpt-5.44")}, "Nothing is known of a model 'gpt-5.44'"),
+        ({"prompt": "x" * 7_000, "shares_prompt": True}, "too long for a link"),
         ({"requirements": "cheap"}, "not a requirement"),
         ({"table": "abc"}, "uses a Q-table that is not loaded here"),
         ({"traffic": "abc"}, "uses a log of traffic that is not loaded here"),

@@ -68,6 +68,12 @@ def test_a_link_holds_the_prompt_only_if_the_visitor_has_agreed():
     assert read(to_query(secret))[0].prompt == PageState().prompt
 
 
+def test_a_prompt_that_browsers_may_refuse_in_an_address_is_left_out():
+    short, long = (PageState(prompt="é" * n, shares_prompt=True) for n in (1_000, 1_001))
+    assert read(to_query(short))[0].prompt == short.prompt
+    assert len(to_query(long)) < 100
+
+
 def test_without_pairs_the_page_opens_with_its_default():
     opened = PageState(models=("a",), table="abc")
     assert read_state([], opened) == (opened, ())
@@ -90,9 +96,10 @@ def test_a_form_without_a_ticked_model_has_none():
     [
         ("answer_value=cheap", "answer_value is 'cheap': expected a number"),
         ("answer_value=-1", "answer_value"),
-        ("answer_value=nan", "answer_value"),
+        ("answer_value=nan", "answer_value is 'nan': expected a number"),
+        ("policy_value=inf", "policy_value is 'inf'"),
         ("tolerance=7", "tolerance"),
-        ("latency=inf", "weight of latency"),
+        ("latency=1e999", "latency is"),
         ("compare=1&b_size=x", "b_size is 'x'"),
         ("require=" + "x" * 301, "require has more than 300 characters"),
     ],
