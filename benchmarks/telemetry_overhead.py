@@ -7,6 +7,7 @@ Three processes take turns, in another order each time: the earlier checkout, th
 telemetry off, and on. Each turn decides about some prompts, and calls a chat model that answers at
 once. Times are of the processor, so that other programs of the machine count little. The ratio and
 the difference are those of turns beside each other; the interval is from bootstrap samples of them.
+What the code adds while telemetry is off is measured alone, too: it is less than the noise of that.
 Spans go to a processor that drops them, metrics to a reader in memory, as an exporter works in a
 thread of its own.
 """
@@ -18,9 +19,20 @@ import json
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tryage.chat.call_observer import observe_call, token_counts, with_traces
+from tryage.chat.hooks import FallbackHooks
+from tryage.chat.usage import TokenUsage
+from tryage.telemetry.observer import IGNORED_CALL, TELEMETRY, measured, tracing_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 TURN = 32  # calls
@@ -105,6 +117,39 @@ def measure(before: Path, n_turns: int, seed: int = 0) -> dict[str, np.ndarray]:
     return {kind: np.array(turns) for kind, turns in seconds.items()}
 
 
+def microseconds(call: Callable[[], object], n: int = 20_000, repeats: int = 9) -> float:
+    """Return the processor time of a call: the shortest of some repeats, less an empty call."""
+
+    def shortest(function: Callable[[], object]) -> float:
+        times = []
+        for _ in range(repeats):
+            started = time.process_time()
+            for _ in range(n):
+                function()
+            times.append(time.process_time() - started)
+        return min(times) / n * 1e6
+
+    return shortest(call) - shortest(lambda: None)
+
+
+def added_when_off() -> dict[str, float]:
+    """Return the microseconds of what telemetry adds while it is off, by where it is added."""
+
+    def nothing(*_: object) -> None:
+        return None
+
+    def in_call() -> None:
+        with tracing_failures():
+            measured(partial(nothing, 1, 2))  # type: ignore[arg-type]  # it decides nothing
+        with_traces(hooks, observe_call(plan, {}))
+        IGNORED_CALL.settle({}, token_counts(usage))
+
+    plan: Any = None  # nobody looks at it
+    hooks, usage = FallbackHooks(nothing, nothing, nothing), TokenUsage(10, 5)
+    decision = microseconds(lambda: TELEMETRY.observer is None)
+    return {"a decision": decision, "a call of ChatTryage": microseconds(in_call)}
+
+
 def interval(values: np.ndarray, seed: int = 0) -> str:
     """Return the median of values, and its 95% interval from bootstrap samples."""
     rng = np.random.default_rng(seed)
@@ -119,6 +164,8 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="an earlier checkout")
     parser.add_argument("--turns", type=int, default=100)
     options = parser.parse_args()
+    for name, added in added_when_off().items():
+        print(f"Off, the code in {name} adds {added:.2f} µs.")
     seconds = measure(options.before, options.turns)
     print("| | before, µs of a processor | off, µs | off / before | on - off, µs |")
     print("|---|---|---|---|---|")
