@@ -45,9 +45,10 @@ from tryage_server.settings import ServerSettings
 from tryage_server.telemetry import TraceContextMiddleware, add_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from langchain_core.messages import AIMessageChunk
+    from starlette.types import Send
 
     from tryage_server.chat_requests import ChatCall
 
@@ -211,7 +212,18 @@ async def _stream(call: ChatCall, request: Request, options: StreamOptions) -> R
     parts = _parts(call)
     first = await while_connected(request, _first_part(parts))
     events = _events(first, parts, CompletionStream(options.include_usage))
-    return StreamingResponse(events, media_type="text/event-stream")
+    return _ClosingResponse(events, media_type="text/event-stream")
+
+
+class _ClosingResponse(StreamingResponse):
+    """A stream that ends with its response: the model is not asked on for a client that is gone."""
+
+    body_iterator: AsyncGenerator[str, None]
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the stream, and close it however that ends."""
+        async with aclosing(self.body_iterator):
+            await super().stream_response(send)
 
 
 async def _first_part(parts: AsyncIterator[AIMessageChunk]) -> AIMessageChunk | None:
@@ -230,7 +242,7 @@ async def _parts(call: ChatCall) -> AsyncIterator[AIMessageChunk]:
 
 async def _events(
     first: AIMessageChunk | None, parts: AsyncIterator[AIMessageChunk], stream: CompletionStream
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Yield the events of a stream; an error after the first one is an event, too."""
     try:
         async with aclosing(parts):  # type: ignore[type-var]  # a generator

@@ -1,8 +1,10 @@
-"""What stands before every request: keys of clients, the size of a body, how many at a time."""
+"""What stands before every request: keys of clients, size, how many at a time, and slow ones."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
@@ -16,13 +18,21 @@ if TYPE_CHECKING:
 
     from tryage_server.settings import ServerSettings
 
+_log = logging.getLogger(__name__)
+
 _GUARDED = "/v1/"
+
+
+class SlowClientError(Exception):
+    """The client does not read its answer."""
 
 
 class LimitMiddleware:
     """Refuses requests without a key, that are too large, or that are too many.
 
-    Health and readiness need no key, so that what watches the server needs none.
+    A client that does not send the rest of its request, or does not read its answer, is given up,
+    so that it does not keep the place of others. Health and readiness need no key, so that what
+    watches the server needs none.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
@@ -45,7 +55,10 @@ class LimitMiddleware:
             return
         self._n_requests += 1
         try:
-            await self._app(scope, _LimitedBody(receive, self._settings.max_body), send)
+            body = _LimitedBody(receive, self._settings)
+            await self._app(scope, body, _TimedSend(send, self._settings.client_seconds))
+        except SlowClientError:
+            _log.warning("A client has not read its answer; its connection is closed.")
         finally:
             self._n_requests -= 1
 
@@ -78,17 +91,40 @@ def _authorization(scope: Scope) -> bytes:
 
 
 class _LimitedBody:
-    """Receives a body, and raises when it becomes too large."""
+    """Receives a body, and raises when it becomes too large or its next part does not come."""
 
-    def __init__(self, receive: Receive, max_body: int) -> None:
-        self._receive, self._left, self._max_body = receive, max_body, max_body
+    def __init__(self, receive: Receive, settings: ServerSettings) -> None:
+        self._receive, self._left, self._max_body = receive, settings.max_body, settings.max_body
+        self._seconds, self._is_whole = settings.client_seconds, False
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        message = await self._next()
+        self._is_whole = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise HTTPException(413, too_large(self._max_body))
         return message
+
+    async def _next(self) -> Message:
+        if self._is_whole:  # what comes next is that the client is gone, whenever that is
+            return await self._receive()
+        try:
+            return await asyncio.wait_for(self._receive(), self._seconds)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, "The rest of the request has not come.") from None
+
+
+class _TimedSend:
+    """Sends an answer, and raises when its client does not read it."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send, self._seconds = send, seconds
+
+    async def __call__(self, message: Message) -> None:
+        try:
+            await asyncio.wait_for(self._send(message), self._seconds)
+        except asyncio.TimeoutError:
+            raise SlowClientError from None
 
 
 def too_large(max_body: int) -> str:

@@ -28,6 +28,8 @@ class ServerSettings:
         max_body: Bytes of a request at most; larger ones get the status 413.
         max_requests: Requests that are answered at the same time; others get the status 503.
         deadline: Seconds for an answer, over all models that are asked, or until its stream begins.
+        client_seconds: Seconds that a client may take to send the next part of its request, and to
+            read the next part of its answer.
         stop_seconds: Seconds that answers have to end when the server stops.
         metrics: Whether `GET /metrics` shows the metrics of the process; it needs a key, too.
 
@@ -39,6 +41,7 @@ class ServerSettings:
     max_body: int = 10_000_000
     max_requests: int = 200
     deadline: float = 600.0
+    client_seconds: float = 60.0
     stop_seconds: float = 30.0
     metrics: bool = False
 
@@ -50,6 +53,7 @@ class ServerSettings:
         check_integer("max_body", self.max_body, 1)
         check_integer("max_requests", self.max_requests, 1)
         check_number("deadline", self.deadline, 1e-3)
+        check_number("client_seconds", self.client_seconds, 1e-3)
         check_number("stop_seconds", self.stop_seconds, 0.0)
 
 
