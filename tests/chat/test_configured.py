@@ -153,6 +153,7 @@ def test_the_log_is_relative_to_the_file_and_shared_within_the_process(write, tm
             "policies",
             "order",
         ),
+        ('[[models]]\nname = "a"\nabout_as_good_as = "b"\n', 1, "models", "no known model"),
         (f'{POOL}[[rules]]\nban = "nobody"\n', 7, "rules[0]", "nobody"),
     ],
 )

@@ -67,6 +67,13 @@ def test_check_finds_what_does_not_fit_the_models(tryage, workplace):
     assert "tryage.toml:10: router.default" in done.stderr
 
 
+def test_check_imports_the_code_that_the_file_names(tryage, workplace):
+    (workplace / "tryage.toml").write_text(f'{RIGHT}[[models]]\nclient = "no_such:thing"\n')
+    done = tryage("config", "check")
+    assert done.exit_code == 2
+    assert "models[2].client: no_such:thing cannot be imported" in done.stderr
+
+
 def test_schema_prints_or_writes_it(tryage, workplace):
     assert tryage("config", "schema").stdout == json_schema()
     done = tryage("config", "schema", "-o", "tryage.schema.json")

@@ -69,6 +69,7 @@ def test_the_error_lists_each_problem_with_file_and_line(write):
     [
         ("input_price = 1", "needs model"),
         ('model = "openai:a"\nclient = "a:b"', "client and model are both given"),
+        ('name = "a@low"\nefforts = ["high"]', "the name ends with one"),
         ('name = "a"\neffort = "low"\nefforts = ["high"]', "effort and efforts are both given"),
     ],
 )

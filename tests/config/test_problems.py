@@ -59,6 +59,22 @@ KEY = "sk-abcdefghijklmnopqrstuvwx123456"
             "3 policies[0].usd: there is no such key.",
         ),
         (
+            "[preferences]\nweights = {sise = 1}",
+            "2 preferences.weights: weights: 'sise' is not a constraint; expected one of cost, ",
+        ),
+        (
+            '[[models]]\nname = "a"\nefforts = ["lo"]',
+            '3 models[0].efforts[0]: got "lo"; expected one of "none", "minimal", "low", ',
+        ),
+        (
+            '[[policies]]\nkind = "Cascade"\nsteps = ["a", "b"]\nverify = "Agreement"',
+            '4 policies[0].verify: got "Agreement"; expected a table, such as verify = {kind = ',
+        ),
+        (
+            "[tool.tryage.router]",
+            "1 tool: tables have no prefix here: write [router] for [tool.tryage.router].",
+        ),
+        (
             '[preferences]\nrequirements = [{field = "a", op = "<", value = 1, x = 2}]',
             "2 preferences.requirements[0].x: there is no such key. Expected field, op, value, ",
         ),

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 import pytest
 
 from tryage import Router
-from tryage.config.schema import ChatTable, Config, ModelTable, RouterTable, ServerTable
+from tryage.config.schema import ChatTable, Config, Effort, ModelTable, RouterTable, ServerTable
 from tryage.core.expert import FIELDS
 
 
 def test_a_model_may_have_every_fact_of_an_expert():
     assert set(FIELDS) <= set(ModelTable.model_fields)
+
+
+def test_the_efforts_are_those_of_the_chat_models():
+    from tryage.chat.efforts import EFFORTS
+
+    assert get_args(Effort) == EFFORTS
 
 
 def test_the_router_has_words_of_its_class():
@@ -38,10 +45,6 @@ def test_the_server_has_the_words_and_defaults_of_its_settings():
 
 
 def test_every_key_is_described_for_editors():
-    def tables(cls, seen):
-        seen.add(cls)
-        return seen
-
     for name, field in Config.model_fields.items():
         assert field.description, name
     for name, field in ModelTable.model_fields.items():

@@ -208,7 +208,7 @@ def _router_without_policy(parts: RoutingParts) -> Router:
     if parts.default is not None:
         with loaded.at("router", "default"):
             find_model(pool.library, parts.default)
-    with loaded.at("router"):
+    with loaded.at("models"):
         return pool.build_router(
             base,
             parts.preferences,

@@ -11,12 +11,14 @@ import typer
 from tryage.cli.options import EXIT_FAILED, ConfigPath, JsonFlag
 from tryage.cli.outputs import check_output_file
 from tryage.cli.terminal import echo
+from tryage.config.code import import_object
 from tryage.core.validation import require_extra
 from tryage.errors import ConfigError
 from tryage.files import write_text
 
 if TYPE_CHECKING:
     from tryage.chat.configured import ConfiguredRouter
+    from tryage.config.load import LoadedConfig
 
 app = typer.Typer(
     help="Check tryage.toml, the file of settings, and help editors with it.", no_args_is_help=True
@@ -41,6 +43,7 @@ def check(file: FilePath = None, config: ConfigPath = None, as_json: JsonFlag = 
 
     try:
         configured = configure(load_config(file or config))
+        _import_code(configured.loaded)
     except ConfigError as error:
         for problem in error.problems:
             if as_json:
@@ -74,6 +77,21 @@ def schema(
         return
     write_text(output, json_schema())
     echo(f"Written to {output}. The first line of tryage.toml names it: #:schema ./{output.name}")
+
+
+def _import_code(loaded: LoadedConfig) -> None:
+    """Import what tables name as code, which only chat models need.
+
+    Raises:
+        ConfigError: something is not there.
+    """
+    for i, table in enumerate(loaded.config.models):
+        if table.client is not None:
+            with loaded.at("models", i, "client"):
+                import_object(table.client, loaded.folder_of("models", i))
+    if loaded.config.chat.judge is not None:
+        with loaded.at("chat", "judge"):
+            import_object(loaded.config.chat.judge, loaded.folder)
 
 
 def _summary(configured: ConfiguredRouter) -> list[str]:

@@ -260,6 +260,8 @@ def _checked_model(environment: Mapping[str, str]) -> Callable[[Any], object]:
             raise InputError('a model needs model = "openai:gpt-5.6", a client, or a name.')
         if table.effort is not None and table.efforts:
             raise InputError("effort and efforts are both given; expected one of them.")
+        if table.efforts and "@" in str(model_name(table)):
+            raise InputError("efforts are given, and the name ends with one; expected one of both.")
         if table.base_url is not None:
             _expand("base_url", table.base_url, environment)
         return make_expert(table)

@@ -106,7 +106,7 @@ def _sentence(
     if kind.startswith("union_tag"):
         return _wrong_kind(value)
     if kind in _NOT_A_TABLE or (kind == "list_type" and place[-1] in _ARRAYS):
-        return _wrong_brackets(str(place[0]), value)
+        return _wrong_brackets(place, value)
     if kind == "literal_error":
         return _wrong_word(value, first["ctx"]["expected"])
     expected = " or ".join(dict.fromkeys(_expected(one) for one in errors))
@@ -131,6 +131,8 @@ def _hint(value: object, errors: Sequence[ErrorDetails]) -> str:
 
 
 def _unknown_key(name: str, known: Sequence[str]) -> str:
+    if name == "tool":
+        return "tables have no prefix here: write [router] for [tool.tryage.router]."
     near = did_you_mean(name, known)
     if near:
         return f"there is no such key.{near}"
@@ -170,7 +172,12 @@ def _wrong_kind(value: object) -> str:
     return f'kind is {shown(kind)}; expected {kinds}, or "{OWN}" of your own.{near}'
 
 
-def _wrong_brackets(name: str, value: object) -> str:
+def _wrong_brackets(place: KeyPath, value: object) -> str:
+    name = str(place[0])
+    if len(place) > 1 and isinstance(place[-1], str):
+        return (
+            f'got {shown(value)}; expected a table, such as {place[-1]} = {{kind = "Agreement"}}.'
+        )
     if name in _ARRAYS:
         return f"got {shown(value)}; expected an array of tables: write [[{name}]] with two pairs."
     return f"got {shown(value)}; expected a table: write [{name}] with one pair of brackets."

@@ -7,7 +7,7 @@ relative to the file. Ranges are checked by the classes of the library (`values.
 from __future__ import annotations
 
 from datetime import date  # noqa: TC003 - pydantic reads the annotations of a model
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from tryage.config.policy_schema import (
     AnyPolicyTable,  # noqa: TC001 - pydantic reads the annotations of a model
 )
 from tryage.config.table import Table
+
+Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "thinking"]
 
 
 class ModelTable(Table):
@@ -33,7 +35,7 @@ class ModelTable(Table):
     name: str | None = None
     """What the model is called in decisions; by default what `model` says."""
 
-    efforts: list[str] = Field(default_factory=list, examples=[["low", "high"]])
+    efforts: list[Effort] = Field(default_factory=list, examples=[["low", "high"]])
     """Reasoning efforts: the model is one model for each of them."""
 
     api_key_env: str | None = Field(default=None, examples=["OPENAI_API_KEY"])

@@ -6,10 +6,12 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tryage.core.constraints import DEFAULT_CONSTRAINTS
 from tryage.core.expert import FIELDS, Expert
 from tryage.core.exploration import Exploration
 from tryage.core.preferences import Preferences, Requirement
-from tryage.errors import TryageError
+from tryage.core.request import check_preferences
+from tryage.errors import InputError, TryageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -48,6 +50,10 @@ def make_preferences(table: PreferencesTable) -> Preferences:
     words = {name: value for name, value in table.given().items() if name != "preset"}
     requirements = [_make_requirement(one) for one in words.pop("requirements", None) or ()]
     said = Preferences(requirements=requirements, **words)
+    try:
+        check_preferences(said, DEFAULT_CONSTRAINTS)
+    except InputError as error:
+        raise InputError(f"weights: {error}") from error
     return said if table.preset is None else Preferences.preset(table.preset).overridden(said)
 
 
