@@ -142,6 +142,7 @@ def test_the_child_of_a_fork_watches_by_itself(watch):
             os.write(writer, b"3")
         finally:
             os._exit(0)
+    os.close(writer)
     os.waitpid(child, 0)
     assert os.read(reader, 1) == b"3"
 

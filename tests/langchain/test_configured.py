@@ -166,15 +166,19 @@ def test_a_turn_stays_with_its_model_while_the_new_settings_allow_it(chat, path)
     first = answered_by(chat.invoke(PROMPT, config))
     messages = [HumanMessage(PROMPT), AIMessage("yes"), HumanMessage("and then?")]
     other = "big" if first == "small" else "small"
-    change(chat, path, tables.replace("input_price = 1\n", "input_price = 0.5\n"))
+    client = f'"tryage_test_clients:{first}"\nabout_as_good_as = "gpt-5.4"\ninput_price = '
+    dear = tables.replace(f"{client}1\n", f"{client}1000\n")
+    assert dear != tables
+    change(chat, path, dear)
     assert answered_by(chat.invoke(messages, config)) == first
+    assert answered_by(chat.invoke("Another conversation?")) == other
     change(chat, path, text(other, more))
     assert answered_by(chat.invoke(messages, config)) == other
     assert answered_by(chat.invoke(PROMPT, config)) == other
 
 
 def test_a_conversation_whose_model_is_gone_goes_to_another(chat, path):
-    more = '[chat]\nsticky = "thread"\n'
+    more = 'weights = {switching = 0.1}\n[chat]\nsticky = "thread"\n'
     change(chat, path, text(more=more))
     config = {"configurable": {"thread_id": "t"}}
     chat.invoke(PROMPT, config)

@@ -218,7 +218,7 @@ class ChatRouter:
     def last_served_by(self, conversation: Conversation) -> str | None:
         """Return the expert that answered last, in this turn or an earlier one; None if unknown."""
         for key in chain.from_iterable(conversation.answer_keys):
-            if (answer := self._answers.get(key)) and answer.name in self.router.library:
+            if (answer := self._answers.get(key)) is not None:
                 return answer.name
         return None
 
