@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 
-SPEED_SET = "mmlu_pro"  # 35 experts; peers for two experts take the pair
+SPEED_SET = "coderouter_id"  # eight experts; peers for two experts take the pair
 
-N_DECISIONS = 300
+N_DECISIONS = 100
 
 
 @dataclass(frozen=True)

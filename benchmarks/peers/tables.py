@@ -28,7 +28,7 @@ SUMMARY = (
     *("llmrouter_knn", "semantic_router", "best_single"),
 )
 
-SUMMARY_SETS = ("coderouter_id", "llmrouter_uiuc", "mmlu_pro", "routellm_pair")
+SUMMARY_SETS = ("coderouter_id", "llmrouter_uiuc", "zeroeval", "routellm_pair")
 
 
 def write_tables(tasks: Sequence[Task], out: Path, failures: Mapping[str, str]) -> Path:
