@@ -102,6 +102,14 @@ def test_importing_an_integration_loads_neither_torch_nor_another_framework(
     assert modules_after(f"import {package}") & (foreign | {"torch", "transformers"}) == set()
 
 
+def test_a_router_of_names_needs_no_pydantic():
+    code = (
+        "import sys; sys.modules['pydantic'] = None\n"
+        "from tryage import Router; Router.from_models(['gpt-5.4'], default='gpt-5.4')"
+    )
+    assert "tryage.chat.configured" in modules_after(code)
+
+
 def test_importing_tryage_loads_no_other_module_of_it_and_few_of_the_standard_library():
     loaded = modules_after("import tryage") - modules_after("")
     assert {name for name in loaded if name.startswith("tryage")} == {"tryage"}

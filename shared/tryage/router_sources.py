@@ -9,7 +9,6 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.library import Library, merge_missing_facts
-from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.perception.bundled_router import bundled_router_parts
 from tryage.perception.pretrained import (
@@ -133,9 +132,7 @@ class RouterSources(ABC):
             InputError: a malformed name or setting, or two models of one name.
             LibraryError: the default is not one of the models.
             PerceptionError: a model is new to the router, which cannot estimate it.
-            MissingExtraError: pydantic is not installed.
         """
-        require_extra("pydantic", "config")
         made: Self = _over_models("configured:router_of_models")(
             models, router, experts=experts, **settings
         )

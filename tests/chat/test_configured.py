@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 pytest.importorskip("pydantic")
@@ -11,7 +9,7 @@ pytest.importorskip("pydantic")
 from tryage import Expert, Preferences, Router
 from tryage.chat.configured import configure
 from tryage.config.load import load_config
-from tryage.errors import ConfigError, LibraryError, MissingExtraError
+from tryage.errors import ConfigError, LibraryError
 from tryage.policies import Budget, QualityGap
 
 PROMPT = "Prove that there are infinitely many primes."
@@ -253,9 +251,3 @@ def test_models_by_name_need_no_client():
 def test_a_default_that_is_none_of_the_models_is_an_error():
     with pytest.raises(LibraryError):
         Router.from_models(["gpt-5.4"], default="gpt-5.4-nano", policy=QualityGap())
-
-
-def test_models_by_name_without_pydantic_name_the_extra_that_has_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydantic", None)
-    with pytest.raises(MissingExtraError, match=r"tryage\[config\]"):
-        Router.from_models(NAMES)

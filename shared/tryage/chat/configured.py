@@ -17,7 +17,6 @@ from tryage.chat.efforts import join_effort
 from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models
 from tryage.config.policies import make_policy, make_rules
-from tryage.config.policy_schema import GuaranteeTable
 from tryage.config.values import make_expert, make_exploration, make_preferences, model_name
 from tryage.core.decision import check_min_typicality
 from tryage.core.request import merge_preferences, read_preferences
@@ -295,6 +294,10 @@ def _by_table(earlier: ConfiguredRouter | None) -> list[tuple[AnyPolicyTable, Po
 
 def _make_policy(loaded: LoadedConfig, table: AnyPolicyTable, router: Router) -> Policy:
     """Return the policy of a table; a guarantee with measured answers is calibrated with them."""
+    from tryage.config.policy_schema import (
+        GuaranteeTable,
+    )  # pydantic, which names alone do not need
+
     if not isinstance(table, GuaranteeTable) or table.table is None:
         return make_policy(table, loaded.folder)
     words = {
