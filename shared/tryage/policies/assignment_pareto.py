@@ -95,8 +95,7 @@ def assignment_front(  # noqa: PLR0913 - as `assign`, and the number of points
     between two others where the front may bend most (Aneja and Nair, Management Science 25, 1979).
 
     Raises:
-        InfeasibleError, InputError, LibraryError, NoExpertError, PerceptionError,
-        MissingExtraError: as in `assign`; without capacities, scipy is not needed.
+        TryageError: each as in `assign`; without capacities, scipy is not needed.
     """
     limits = read_limits(check_router(router).library, capacity=capacity)
     check_integer("max_points", max_points, 2)
