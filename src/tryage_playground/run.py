@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from tryage.core.validation import require_extra
+from tryage.core.validation import is_loopback, require_extra
 from tryage.errors import InputError
-from tryage_playground.security import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -92,16 +92,6 @@ def is_own_host(host: str, allowed_hosts: tuple[str, ...]) -> bool:
     return True
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this computer reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:  # another name
-        return False
-
-
 def _is_same_origin(headers: Headers, host: str) -> bool:
     """Return whether the page itself sends a request, or a program that is no browser."""
     if headers.get("sec-fetch-site", "none") in _FORBIDDEN_SITES:

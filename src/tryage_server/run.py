@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import pickle
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tryage.core.redaction import describe_error
-from tryage.core.validation import check_integer, require_extra
+from tryage.core.validation import check_integer, is_loopback, require_extra
 from tryage.errors import InputError
 from tryage.telemetry.environment import instrument_from_environment
 from tryage_server.app import create_app
@@ -130,13 +129,3 @@ def check_models(chat: ChatTryage) -> None:
             f"These models cannot be asked:\n  {listed}\nSet the keys of their providers, install "
             "the packages, correct the names, or leave the models out."
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this computer reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:  # another name
-        return False

@@ -16,6 +16,7 @@ from tryage.core.validation import (
     check_object_column,
     check_strings,
     did_you_mean,
+    is_loopback,
     require_extra,
 )
 from tryage.errors import InputError, MissingExtraError
@@ -105,3 +106,12 @@ def test_a_count_is_a_whole_number_that_is_high_enough(value):
     assert check_integer("n", np.int64(3), 1) == 3
     with pytest.raises(InputError, match="n must be a whole number from 1, got"):
         check_integer("n", value, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("::1", True), ("[::1]", True), ("10.0.0.1", False)]
+)
+def test_loopback_is_this_computer_alone(host, expected):
+    assert is_loopback(host) is expected
+    assert is_loopback("localhost")
+    assert not is_loopback("example.com")

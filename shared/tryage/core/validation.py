@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import math
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
@@ -254,3 +255,13 @@ def _deduplicate_identical(name: str, values: list[Any]) -> list[Any]:
     by_id = {id(value): value for value in values}  # the list keeps them alive, so ids are unique
     cells = {key: check_field(name, value) for key, value in by_id.items()}
     return [cells[id(value)] for value in values]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this computer reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:  # another name
+        return False
