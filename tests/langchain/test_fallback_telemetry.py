@@ -110,12 +110,13 @@ def test_a_stream_that_is_forgotten_ends_its_spans(telemetry, chat):
     assert len(telemetry.spans(WHOLE)) == 1
 
 
-async def test_a_call_that_is_cancelled_ends_its_spans(telemetry, router):
+@pytest.mark.parametrize("limits", [{}, {"deadline": 30}, {"attempt_timeout": 30}], ids=str)
+async def test_a_call_that_is_cancelled_ends_its_spans(telemetry, router, limits):
     class Hanging(ScriptedChatModel):
         async def _agenerate(self, *_, **__):
             await asyncio.sleep(60)
 
-    chat = ChatTryage(models={"small": Hanging(), "big": Hanging()}, router=router)
+    chat = ChatTryage(models={"small": Hanging(), "big": Hanging()}, router=router, **limits)
     task = asyncio.ensure_future(chat.ainvoke("Hello"))
     while not telemetry.spans(ROUTE):
         await asyncio.sleep(0.001)
@@ -124,8 +125,10 @@ async def test_a_call_that_is_cancelled_ends_its_spans(telemetry, router):
     with pytest.raises(asyncio.CancelledError):
         await task
     (whole,) = telemetry.spans(WHOLE)
-    assert whole.attributes["error.type"] == "asyncio.exceptions.CancelledError"
-    assert len(telemetry.spans("chat small")) == 1
+    (attempt,) = telemetry.spans("chat small")
+    for span in (whole, attempt):
+        assert span.attributes["error.type"] == "asyncio.exceptions.CancelledError"
+    assert attempt.attributes["tryage.attempt.outcome"] == "failed"
 
 
 def test_a_fallback_shows_both_attempts_and_the_cool_down(telemetry, chat, models):

@@ -398,7 +398,7 @@ def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             while True:
                 try:
                     result = make_call(step)
-                except Exception as error:
+                except BaseException as error:  # the steps end with what ends them
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)
@@ -414,7 +414,7 @@ async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             while True:
                 try:
                     result = await amake_call(step)
-                except Exception as error:
+                except BaseException as error:  # as above
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)

@@ -275,6 +275,8 @@ class CallSpans(CallObserver):
             error = self._last_failure or error
         if cost:
             self._span.set_attribute(names.BILLED_COST, cost)
+        for key in list(self._open):  # nobody waits for them any more
+            self._end_attempt(key, "failed", None, error)
         self._metrics.add_failed_call(self._facts.first, self._facts.choice, error, cost)
         self._end(error)
 
