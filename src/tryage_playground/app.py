@@ -27,7 +27,14 @@ from tryage_playground.pool import RouterPool
 from tryage_playground.security import SecurityMiddleware
 from tryage_playground.settings import PlaygroundSettings
 from tryage_playground.sliders import SLIDERS
-from tryage_playground.state import PageState, Side, format_number, read_state, to_query
+from tryage_playground.state import (
+    PageState,
+    Side,
+    format_number,
+    read_state,
+    to_query,
+    unique_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,12 +107,22 @@ class Playground:
         texts = dict(pairs)
         if name := texts.get("add", "").strip():
             try:
-                self.pool.check_name(name)
-                names = tuple(dict.fromkeys((*state.models, name)))
-                state = replace(state, models=names, uses_all_models=False)
+                state = self._with_model(state, name)
             except InputError as error:
                 problems = (*problems, str(error))
         return state, problems
+
+    def _with_model(self, state: PageState, name: str) -> PageState:
+        """Return the state with another model.
+
+        Raises:
+            InputError: nothing is known of it, or it is compared already.
+        """
+        self.pool.check_name(name)
+        names = unique_names((*state.models, name))
+        if len(names) == len(state.models):
+            raise InputError(f"{name} is compared already.")
+        return replace(state, models=names, uses_all_models=False)
 
     def with_file(
         self, state: PageState, kind: FileKind, name: str, content: bytes
@@ -123,9 +140,12 @@ class Playground:
         found, unknown = known_names(others, self.pool) if not known else ((), ())
         names = known or found
         state = replace(state, **{kind: loaded.id}, models=names, uses_all_models=False)
-        text = f"{loaded.name} is loaded: its {len(names)} models are compared."
+        text = (
+            f"{loaded.name} is loaded: its {_count(len(names), 'model is', 'models are')} compared."
+        )
         if unknown:
-            text += f" Nothing is known of {len(unknown)} others, such as {unknown[0]}."
+            count = _count(len(unknown), "another", "others")
+            text += f" Nothing is known of {count}, such as {unknown[0]}."
         return state, text
 
     def render(
@@ -147,6 +167,10 @@ class Playground:
             "version": tryage.__version__,
         }
         return self._environment.get_template(template).render(context)
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return one if number == 1 else f"{number:,} {several}"
 
 
 def _make_app(playground: Playground) -> FastAPI:

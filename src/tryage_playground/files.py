@@ -140,11 +140,14 @@ class FileStore:
         path = self._folder / f"{file_id}{suffix}"
         path.write_bytes(content)
         try:
-            return LoadedTable(file_id, name, QTable.read(path))
+            table = QTable.read(path)
         except QTableError as error:
             raise QTableError(str(error).replace(str(path), name)) from None
         finally:
             path.unlink()
+        if not table.experts:
+            raise QTableError(f"{name} has no row: expected a loss of a model in each.")
+        return LoadedTable(file_id, name, table)
 
     def _read_traffic(self, file_id: str, name: str, content: bytes) -> LoadedTraffic:
         if not content.startswith(b"SQLite format 3\0"):
@@ -203,7 +206,10 @@ def _read_library(file_id: str, name: str, content: bytes) -> LoadedLibrary:
     if suffix not in (".json", ".jsonl", ".csv"):
         raise InputError(f"{name} is no library: expected .json, .jsonl or .csv.")
     rows = _csv_rows(name, text) if suffix == ".csv" else _json_rows(name, text)
-    experts = [_read_expert(place, row) for place, row in rows]
+    try:
+        experts = [_read_expert(place, row) for place, row in rows]
+    except csv.Error as error:
+        raise InputError(f"{name} cannot be read as CSV: {error}.") from None
     if not experts:
         raise InputError(f"{name} has no model.")
     library = Library(experts)  # raises where two share a name

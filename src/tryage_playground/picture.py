@@ -94,8 +94,18 @@ def draw(found: TradeOff, winners: Sequence[tuple[str, str]]) -> Picture | None:
         place_labels(dots),
         " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in corners),
         tuple(Tick(format_dollars(10.0**power), x_axis.place(power)) for power in _powers(x_axis)),
-        tuple(Tick(f"{value:.0%}", y_axis.place(value)) for value in _round_values(y_axis)),
+        tuple(_percent_ticks(y_axis)),
     )
+
+
+def _percent_ticks(axis: _Axis) -> Iterable[Tick]:
+    """Yield the round values in percent, with as many digits as tell them apart."""
+    values = _round_values(axis)
+    digits = next(
+        n for n in range(4) if n == 3 or len({f"{v:.{n}%}" for v in values}) == len(values)
+    )
+    for value in values:
+        yield Tick(f"{value:.{digits}%}", axis.place(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,10 +162,10 @@ class _PairReader:
         found = self._values.get(name)
         if found is None:
             return tuple(default)
-        names = dict.fromkeys(text.strip()[:_MAX_TEXT] for text in found if text.strip())
+        names = unique_names(text.strip()[:_MAX_TEXT] for text in found if text.strip())
         if len(names) > _MAX_MODELS:
             self.problems.append(f"{len(names)} models are given: the first {_MAX_MODELS} count.")
-        return tuple(names)[:_MAX_MODELS]
+        return names[:_MAX_MODELS]
 
     def number(self, name: str, default: float | None) -> float | None:
         """Return a number, None for an empty field."""
@@ -212,6 +212,14 @@ class _PairReader:
             self.problems.append(str(error))
             return Side()
         return side
+
+
+def unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return each name once, in its first spelling; upper and lower case are alike."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.casefold(), name)
+    return tuple(first.values())
 
 
 def with_preset(side: Side, name: str) -> Side:

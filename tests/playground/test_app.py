@@ -134,6 +134,9 @@ def test_a_router_of_ones_own_decides():
         "model=" + "x" * 5000,
         "answer_value=1e400&tolerance=-1",
         "policy=rules&policy_value=1",
+        "policy=budget&policy_value=inf",
+        "compare=1&b_policy=budget&b_policy_value=nan",
+        "model=gpt-5.4&add=GPT-5.4",
         "model=gpt-5.4&" * 600,
         "prompt=%ED%A0%80%00",
         "b_answer_value=&compare=1&require=%FF",
@@ -142,3 +145,27 @@ def test_a_router_of_ones_own_decides():
 )
 def test_whatever_a_link_says_there_is_a_page(client, query):
     assert client.get(f"/?{query}").status_code == 200
+
+
+def test_a_model_that_is_compared_is_not_added_again(client):
+    text = unescape(client.get("/?model=gpt-5.4&model=gpt-5.5&add=GPT-5.4").text)
+    assert "GPT-5.4 is compared already." in text
+    assert text.count('name="model" value="gpt-5') == 2
+
+
+def test_one_model_of_a_file_is_told_as_one(client):
+    answer = load(client, "table", "t.csv", b"prompt,expert,loss\nx,gpt-5.4,1\nx,my-own,1\n")
+    assert "t.csv is loaded: its model is compared." in answer.text
+    assert "Nothing is known of another, such as my-own." in answer.text
+
+
+def test_sliders_that_change_nothing_go_by_their_names_on_the_page(client):
+    text = client.get("/?model=gpt-5.4&model=gpt-5.5").text
+    assert "so their sliders change nothing: Small, Safe, Readable." in " ".join(text.split())
+
+
+def test_of_many_models_without_a_price_a_few_are_named(client):
+    text = client.get("/?all=1").text
+    unpriced = text.partition("so not in the picture: ")[2].partition(".</p>")[0]
+    assert unpriced.count(",") == 5
+    assert unpriced.endswith(" more")

@@ -52,6 +52,8 @@ def test_the_oldest_files_are_dropped(files):
         ("table", "t.csv", b"prompt,loss\nx,1\n", "expert"),
         ("table", "t.csv", b"\xff\xfe\x00", "t.csv"),
         ("table", "t.parquet", b"PAR1 no", "t.parquet"),
+        ("table", "t.csv", b"prompt,expert,loss\n", "t.csv has no row"),
+        ("library", "l.csv", b'name\n"' + b"x" * 200_000 + b'"\n', "l.csv cannot be read as CSV"),
         ("library", "l.csv", b"model\na\n", "l.csv has no column 'name'"),
         ("library", "l.csv", b"name,prise\na,1\n", "'prise' is no field of a model"),
         ("library", "l.csv", b"name,input_price\na,cheap\n", "line 2: input_price is 'cheap'"),

@@ -26,6 +26,12 @@ def test_everything_is_within_the_drawing(n):
     assert 2 <= len(picture.y_ticks) <= 7
 
 
+def test_ticks_of_qualities_that_differ_little_have_different_texts():
+    close = [RankedExpert(f"m{i}", 0.08 + i / 1000, None, {}, 0.08, (), 0.01) for i in range(3)]
+    texts = [tick.text for tick in draw(trade_off(close), []).y_ticks]
+    assert len(set(texts)) == len(texts) >= 2
+
+
 def test_better_is_higher_and_dearer_is_further_right():
     dots = {dot.name: dot for dot in draw(trade_off(models(3)), []).dots}
     assert dots["model-0"].x < dots["model-1"].x < dots["model-2"].x

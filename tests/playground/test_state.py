@@ -91,6 +91,10 @@ def test_a_form_without_a_ticked_model_has_none():
     assert read("model=&model=a&model=a")[0].models == ("a",)
 
 
+def test_a_name_in_other_letters_is_the_same_model():
+    assert read("model=gpt-5.4&model=GPT-5.4&model=b")[0].models == ("gpt-5.4", "b")
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
@@ -100,6 +104,7 @@ def test_a_form_without_a_ticked_model_has_none():
         ("policy_value=inf", "policy_value is 'inf'"),
         ("tolerance=7", "tolerance"),
         ("latency=1e999", "latency is"),
+        ("latency=-1", "weight of latency"),
         ("compare=1&b_size=x", "b_size is 'x'"),
         ("require=" + "x" * 301, "require has more than 300 characters"),
     ],

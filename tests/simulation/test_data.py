@@ -31,6 +31,11 @@ def test_a_table_of_strangers_is_refused():
         read_data(TABLE, Library([*"abcdefg"]))
 
 
+def test_a_table_without_a_row_is_told():
+    with pytest.raises(InputError, match="The table has no row; expected"):
+        read_data(QTable([], [], np.zeros((0, 0))), Library(["a"]))
+
+
 @pytest.mark.parametrize("data", [None, 3, [TABLE], "outcomes.parquet"])
 def test_other_data_are_refused(data):
     with pytest.raises(InputError, match=r"data is .*; expected a QTable.*QTable\.read\("):

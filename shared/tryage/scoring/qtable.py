@@ -269,7 +269,8 @@ class QTable:
                 f"{name} have shape {matrix.shape}; expected (n_prompts, n_experts) = {self.shape}"
             )
         if np.isinf(matrix).any() or (matrix < minimum).any():
-            raise QTableError(f"{name} hold inf or a value below {minimum}; write a gap as NaN")
+            low = f" or a value below {minimum:g}" if np.isfinite(minimum) else ""
+            raise QTableError(f"{name} hold inf{low}; write a gap as NaN")
         matrix.flags.writeable = False
         return matrix
 

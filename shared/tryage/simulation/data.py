@@ -89,6 +89,8 @@ def _logged(traffic: Traffic, library: Library) -> SimulationData:
 
 def _known_experts(table: QTable, library: Library) -> tuple[QTable, tuple[str, ...]]:
     """Return the part of a table that the library knows, and what is left out."""
+    if not table.experts:
+        raise InputError("The table has no row; expected a loss of a model in each.")
     known = [name for name in table.experts if name in library]
     if not known:
         raise InputError(

@@ -37,11 +37,19 @@ document.addEventListener("input", (event) => {
   }
 }, { capture: true });
 
+async function copy(source) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(source.value ?? source.textContent);
+  // Browsers give a clipboard only to pages of this computer and of https.
+  if (source.select) source.select();
+  else getSelection().selectAllChildren(source);
+  document.execCommand("copy");
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   const source = document.getElementById(button.dataset.copy);
-  await navigator.clipboard.writeText(source.value ?? source.textContent);
+  await copy(source);
   const text = button.textContent;
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = text; }, 1500);

@@ -70,7 +70,7 @@ def test_the_models_that_a_table_lacks_are_not_listed_in_the_picture():
 
 
 def test_without_costs_there_is_nothing_to_draw():
-    with pytest.raises(InputError, match="No cost is known"):
+    with pytest.raises(InputError, match="No cost above 0 is known"):
         FrontPlot(make_simulation(cost=None)).chart()
 
 
@@ -112,6 +112,7 @@ def test_of_prompts_everything_is_as_predicted_and_the_picture_says_so(router):
 def test_one_prompt_and_one_expert_are_enough(router):
     found = front_of_prompts(router.subset(["small"]), ["easy one"])
     assert found.chart().panels
+    assert found.chart().note.startswith("1 request; ")
 
 
 @pytest.mark.parametrize("prompts", [[], "one text", [1], None])

@@ -75,8 +75,8 @@ class FrontPlot(Plot):
         runs = [one for one in (*found.policies, found.plain) if _has_point(one)]
         if not runs or not any(one.cost > 0 for one in found.thresholds):
             raise InputError(
-                "No cost is known, so there is nothing to draw: add a column cost to the table, or "
-                "take models whose prices are known."
+                "No cost above 0 is known, so there is nothing to draw: add a column cost to the "
+                "table, or take models whose prices are known."
             )
         low = self._lowest(runs)
         marks: list[Mark] = [self._line(), self._experts(low), *self._best_single()]
@@ -98,7 +98,7 @@ class FrontPlot(Plot):
         single, prefix = self.simulation.best_single, f"{self.name}: " if self.name else ""
         parity = self.simulation.figures()["relative_cost_at_parity"]
         if single is None:
-            return f"{prefix}What {self.simulation.n_requests:,} requests cost and score"
+            return f"{prefix}What {_requests(self.simulation.n_requests)} cost and score"
         name, verb = (
             short_name(single.name),
             "is predicted to match" if self.is_predicted else "matches",
@@ -112,7 +112,7 @@ class FrontPlot(Plot):
         found = self.simulation
         basis = "predicted, nobody has answered them" if self.is_predicted else "scores as measured"
         parts = [
-            f"{found.n_requests:,} requests; {basis}",
+            f"{_requests(found.n_requests)}; {basis}",
             f"to match is to score at most {PARITY_TOLERANCE:g} less, at the weight of costs that "
             "is best for these requests",
         ]
@@ -263,6 +263,10 @@ def front_of_prompts(
     return FrontPlot(
         compare_predicted(router.with_policy, stream, seed=seed), name, is_predicted=True
     )
+
+
+def _requests(number: int) -> str:
+    return "1 request" if number == 1 else f"{number:,} requests"
 
 
 def _has_point(one: RunSummary) -> bool:
