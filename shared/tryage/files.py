@@ -52,13 +52,13 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8.
+    """Read a text file in UTF-8, without the byte order mark that editors of Windows write.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

@@ -25,6 +25,22 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
         read_document(path)
 
 
+def test_a_byte_order_mark_of_an_editor_is_skipped(tmp_path):
+    path = tmp_path / "tryage.toml"
+    path.write_text("[router]\nstrict = true\n", "utf-8-sig")
+    document = read_document(path)
+    assert document.tables == {"router": {"strict": True}}
+    assert document.problem(("router", "strict"), "wrong").line == 2
+
+
+@pytest.mark.parametrize("text", ["", '[project]\nname = "x"\n', "[tool]\ntryage = 5\n"])
+def test_a_project_file_without_our_table_is_an_error(tmp_path, text):
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"it has no table \[tool.tryage\]"):
+        read_document(path)
+
+
 def test_a_file_that_is_nested_too_deeply_is_an_error(write):
     with pytest.raises(ConfigError):
         read_document(write("a = " + "[" * 100_000))

@@ -87,7 +87,7 @@ def test_two_models_of_one_name_are_told_with_both_lines(problems):
 def test_a_variable_that_is_not_set_is_a_problem_with_its_line(problems, write):
     text = '[traffic]\nurl = "${TRYAGE_DATABASE}"\n'
     assert problems(text) == [
-        "2 traffic.url: url: the variable TRYAGE_DATABASE is not set in the environment; set it."
+        "2 traffic.url: the variable TRYAGE_DATABASE is not set in the environment; set it."
     ]
     loaded = load_config(write(text), environment={"TRYAGE_DATABASE": "sqlite:///x.db"})
     assert loaded.config.traffic.url == "${TRYAGE_DATABASE}"

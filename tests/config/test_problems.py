@@ -31,7 +31,7 @@ KEY = "sk-abcdefghijklmnopqrstuvwx123456"
         (
             '[models]\nname = "a"',
             "1 models: got a table with name; expected an array of tables: write [[models]] with "
-            "two pairs.",
+            "two pairs of brackets.",
         ),
         (
             "[[router]]",
@@ -60,7 +60,7 @@ KEY = "sk-abcdefghijklmnopqrstuvwx123456"
         ),
         (
             "[preferences]\nweights = {sise = 1}",
-            "2 preferences.weights: weights: 'sise' is not a constraint; expected one of cost, ",
+            "2 preferences.weights: 'sise' is not a constraint; expected one of cost, ",
         ),
         (
             '[[models]]\nname = "a"\nefforts = ["lo"]',

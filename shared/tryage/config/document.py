@@ -69,8 +69,11 @@ def read_document(path: Path) -> Document:
         raise ConfigError.of(_unreadable(path, error)) from error
     prefix = _PROJECT_TABLE if is_project_file(path) else ()
     for name in prefix:
-        tables = tables.get(name, {}) if isinstance(tables, dict) else {}
-    return Document(path, tables if isinstance(tables, dict) else {}, key_lines(text), prefix)
+        tables = tables.get(name) if isinstance(tables, dict) else None
+    if not isinstance(tables, dict):
+        message = f"it has no table [{'.'.join(prefix)}]; write one, or name another file."
+        raise ConfigError.of(ConfigProblem(str(path), None, "", message))
+    return Document(path, tables, key_lines(text), prefix)
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

@@ -179,5 +179,8 @@ def _wrong_brackets(place: KeyPath, value: object) -> str:
             f'got {shown(value)}; expected a table, such as {place[-1]} = {{kind = "Agreement"}}.'
         )
     if name in _ARRAYS:
-        return f"got {shown(value)}; expected an array of tables: write [[{name}]] with two pairs."
+        return (
+            f"got {shown(value)}; expected an array of tables: write [[{name}]] with two pairs of "
+            "brackets."
+        )
     return f"got {shown(value)}; expected a table: write [{name}] with one pair of brackets."

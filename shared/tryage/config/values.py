@@ -97,7 +97,7 @@ def value_problems(
             if is_first:
                 yield None, message
             return
-        yield key, message
+        yield key, message.removeprefix(f"{key}: ")
         if key in required:
             return
         del left[key]
