@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tryage.config.document import key_text, read_document
-from tryage.errors import ConfigError
+from tryage.errors import ConfigError, InputError
 
 
 def test_a_place_is_written_as_in_code():
@@ -44,3 +44,17 @@ def test_a_project_file_without_our_table_is_an_error(tmp_path, text):
 def test_a_file_that_is_nested_too_deeply_is_an_error(write):
     with pytest.raises(ConfigError):
         read_document(write("a = " + "[" * 100_000))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (5, "overrides have 5; expected tables"),
+        ({"router": 5}, "overrides have 5; expected tables"),
+        ({"models": {"name": "b"}}, "models is an array of tables"),
+    ],
+)
+def test_overrides_that_would_change_nothing_are_refused(write, overrides, said):
+    document = read_document(write('[[models]]\nname = "a"\n'))
+    with pytest.raises(InputError, match=said):
+        document.replaced(overrides)

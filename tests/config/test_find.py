@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tryage.config.find import find_config
-from tryage.errors import ConfigError
+from tryage.errors import ConfigError, InputError
 
 
 def test_a_given_path_comes_before_all_others(write, tmp_path):
@@ -51,6 +51,12 @@ def test_a_path_without_a_file_is_an_error_that_says_who_named_it(tmp_path):
         find_config(tmp_path / "no.toml")
     with pytest.raises(ConfigError, match="TRYAGE_CONFIG says so"):
         find_config(environment={"TRYAGE_CONFIG": str(tmp_path / "no.toml")})
+
+
+@pytest.mark.parametrize("path", [5, b"tryage.toml", ["tryage.toml"]])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InputError, match="expected the path of a file"):
+        find_config(path)
 
 
 def test_a_folder_is_no_file_and_the_error_names_the_file_in_it(write, tmp_path):

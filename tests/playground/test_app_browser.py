@@ -221,3 +221,11 @@ def test_the_pictures_of_the_documentation(open_page, name, path, viewport, sche
     page = open_page(path, viewport, color_scheme=scheme, bypass_csp=True)
     change(page, lambda: page.fill("#prompt", PROMPT))
     page.screenshot(path=PICTURES / f"{name}.png", full_page=False)
+
+
+def test_a_page_without_a_clipboard_copies_too(open_page):
+    """A browser has none for a page that is reached by http from another computer."""
+    page = open_page()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.get_by_role("button", name="Copy the link").click()
+    wait_for(page.get_by_role("button", name="Copied"), count=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,9 +37,13 @@ class Document:
     prefix: KeyPath = ()
 
     def replaced(self, overrides: Overrides) -> Document:
-        """Return the document with other keys in some tables; None takes one out."""
+        """Return the document with other keys in some tables; None takes one out.
+
+        Raises:
+            InputError: the overrides are no tables, or replace keys of an array of tables.
+        """
         tables = dict(self.tables)
-        for name, words in overrides.items():
+        for name, words in _checked_overrides(overrides, tables):
             table = tables.get(name, {})
             if words and isinstance(table, dict):
                 joined = {**table, **words}
@@ -50,6 +54,23 @@ class Document:
         """Return a problem with the line of its key; an empty place is the whole file."""
         line = line_of(self.lines, (*self.prefix, *place))
         return ConfigProblem(str(self.path), line, key_text(place), message)
+
+
+def _checked_overrides(
+    overrides: Overrides, tables: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, words in overrides.items() if isinstance(overrides, Mapping) else [("", overrides)]:
+        if not isinstance(words, Mapping):
+            raise InputError(
+                f'overrides have {words!r:.60}; expected tables, such as {{"preferences": '
+                '{"answer_value": 1.0}}.'
+            )
+        if isinstance(tables.get(name), list):
+            raise InputError(
+                f"overrides replace keys of one table, and {name} is an array of tables: write "
+                "another file for it."
+            )
+        yield name, words
 
 
 def read_document(path: Path) -> Document:
@@ -64,7 +85,7 @@ def read_document(path: Path) -> Document:
         return Document(path, _read_json(path), {})
     try:
         text = read_text(path)
-        tables = parse_toml(text, "the file")
+        tables: Any = parse_toml(text, "the file")
     except (InputError, RecursionError) as error:
         raise ConfigError.of(_unreadable(path, error)) from error
     prefix = _PROJECT_TABLE if is_project_file(path) else ()

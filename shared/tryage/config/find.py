@@ -34,8 +34,11 @@ def find_config(
 
     Raises:
         ConfigError: there is none; the message says where it was looked for.
+        InputError: the path is no path.
     """
     if path is not None:
+        if not isinstance(path, (str, Path)):
+            raise InputError(f"path is a {type(path).__name__}; expected the path of a file.")
         return _existing(Path(path), "")
     if given := environment.get(CONFIG_VARIABLE):
         return _existing(Path(given), f" {CONFIG_VARIABLE} says so.")

@@ -105,6 +105,7 @@ def load_config(
 
     Raises:
         ConfigError: there is no file, or it is wrong; the error has all problems, with their lines.
+        InputError: the path or the overrides are of another type.
         MissingExtraError: the extra `config` is not installed.
     """
     require_extra("pydantic", "config")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tryage.errors import InputError
@@ -54,6 +56,18 @@ def test_shares_of_each_bin_fill_the_bar(router):
     chart = difficulty_plot(router.with_preferences("balanced"), PROMPTS).chart()
     bars = [mark for mark in chart.panels[1].marks if isinstance(mark, Bars)]
     assert [sum(values) for values in zip(*(bar.y for bar in bars), strict=True)] == [1, 1]
+
+
+def test_one_prompt_is_told_as_one(router):
+    assert difficulty_plot(router, ["easy one"]).chart().note.startswith("1 prompt; ")
+
+
+def test_bins_of_nearly_equal_difficulty_have_different_edges(router):
+    found = difficulty_plot(router, PROMPTS)
+    low, high = found.bins
+    close = replace(found, bins=(replace(low, low=0.101), replace(high, low=0.1044)))
+    texts = [text for _, text in close.chart().panels[1].x.ticks]
+    assert texts[:2] == ["0.101", "0.104"]
 
 
 def test_titles_say_what_there_is(router):

@@ -13,7 +13,7 @@ from tryage.core.validation import check_integer
 from tryage.errors import InputError, QTableError
 from tryage.learning.charts.chart import Axis, Chart, Line, Panel, Points, Rule
 from tryage.learning.charts.style import OTHERS_STYLE, PALETTE, Style, short_name
-from tryage.learning.plots.plot import Plot
+from tryage.learning.plots.plot import Plot, count_text
 from tryage.learning.traffic_report.intervals import mean_score
 from tryage.perception.wrappers import AlignedPerception
 
@@ -138,9 +138,9 @@ class CalibrationPlot(Plot):
 
     def _note(self) -> str:
         return (
-            f"{self.total.total.n:,} measured losses of {len(self.models):,} models on "
-            f"{self.n_prompts:,} prompts; bins of equal size, bars are 95% intervals over prompts. "
-            "On the diagonal, predictions are right on average."
+            f"{self.total.total.n:,} measured losses of {count_text(len(self.models), 'model')} on "
+            f"{count_text(self.n_prompts, 'prompt')}; bins of equal size, bars are 95% intervals "
+            "over prompts. On the diagonal, predictions are right on average."
         )
 
     def _describe(self) -> str:

@@ -25,7 +25,7 @@ from tryage.learning.charts.style import (
     short_name,
     shorten,
 )
-from tryage.learning.plots.plot import Plot
+from tryage.learning.plots.plot import Plot, count_text
 from tryage.perception.wrappers import AlignedPerception
 
 if TYPE_CHECKING:
@@ -115,13 +115,14 @@ class DifficultyPlot(Plot):
         return Chart(
             self.title(),
             (first, self._choices_panel()),
-            f"The median difficulty of {len(self.difficulties):,} prompts is {median:.3f}. "
+            f"The median difficulty of {count_text(len(self.difficulties), 'prompt')} is "
+            f"{median:.3f}. "
             + " ".join(
                 f"{one.name}: {one.median:.3f}." for one in self.categories[:_MAX_CATEGORIES]
             ),
-            note=f"{len(self.difficulties):,} prompts; difficulty is the predicted loss, mean of "
-            f"{self.n_experts:,} models, from 0 (all are right) to 1 (all fail)."
-            + (" Lines hold 90%, bars 50% of a category." if self.categories else ""),
+            note=f"{count_text(len(self.difficulties), 'prompt')}; difficulty is the predicted "
+            f"loss, mean of {count_text(self.n_experts, 'model')}, from 0 (all are right) to 1 "
+            "(all fail)." + (" Lines hold 90%, bars 50% of a category." if self.categories else ""),
             size=(11.4, max(5.0, 2.4 + 0.3 * rows)),
             columns=2,
             weights=(1.15, 1.0),
@@ -173,7 +174,8 @@ class DifficultyPlot(Plot):
             rest = np.maximum(1 - low, 0.0).tolist()
             marks.append(Bars("others", middle, rest, OTHERS_STYLE, low.tolist()))
         edges = [*(one.low for one in self.bins), self.bins[-1].high]
-        ticks = tuple((i - 0.5, f"{edge:.2f}") for i, edge in enumerate(edges))
+        digits = 2 if len({f"{edge:.2f}" for edge in edges}) == len(edges) else 3
+        ticks = tuple((i - 0.5, f"{edge:.{digits}f}") for i, edge in enumerate(edges))
         x = Axis("difficulty, bins of equal size", limits=(-0.6, len(self.bins) - 0.4), ticks=ticks)
         y = Axis("share of the prompts", "percent", limits=(0.0, 1.0))
         return Panel(x, y, tuple(marks), "Who is chosen")

@@ -23,7 +23,7 @@ from tryage.learning.charts.style import (
     point_style,
     short_name,
 )
-from tryage.learning.plots.plot import Plot
+from tryage.learning.plots.plot import Plot, count_text
 from tryage.simulation.compare import compare_predicted, compare_without_policies
 from tryage.simulation.data import read_data
 from tryage.simulation.metrics import PARITY_TOLERANCE, upper_hull
@@ -98,7 +98,9 @@ class FrontPlot(Plot):
         single, prefix = self.simulation.best_single, f"{self.name}: " if self.name else ""
         parity = self.simulation.figures()["relative_cost_at_parity"]
         if single is None:
-            return f"{prefix}What {_requests(self.simulation.n_requests)} cost and score"
+            return (
+                f"{prefix}What {count_text(self.simulation.n_requests, 'request')} cost and score"
+            )
         name, verb = (
             short_name(single.name),
             "is predicted to match" if self.is_predicted else "matches",
@@ -112,7 +114,7 @@ class FrontPlot(Plot):
         found = self.simulation
         basis = "predicted, nobody has answered them" if self.is_predicted else "scores as measured"
         parts = [
-            f"{_requests(found.n_requests)}; {basis}",
+            f"{count_text(found.n_requests, 'request')}; {basis}",
             f"to match is to score at most {PARITY_TOLERANCE:g} less, at the weight of costs that "
             "is best for these requests",
         ]
@@ -263,10 +265,6 @@ def front_of_prompts(
     return FrontPlot(
         compare_predicted(router.with_policy, stream, seed=seed), name, is_predicted=True
     )
-
-
-def _requests(number: int) -> str:
-    return "1 request" if number == 1 else f"{number:,} requests"
 
 
 def _has_point(one: RunSummary) -> bool:

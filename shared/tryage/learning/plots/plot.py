@@ -45,3 +45,8 @@ class Plot(ABC):
         from tryage.learning.charts.pictures import to_svg
 
         return to_svg(self.chart())
+
+
+def count_text(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 prompt, 2,000 prompts."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
