@@ -251,3 +251,24 @@ def test_models_by_name_need_no_client():
 def test_a_default_that_is_none_of_the_models_is_an_error():
     with pytest.raises(LibraryError):
         Router.from_models(["gpt-5.4"], default="gpt-5.4-nano", policy=QualityGap())
+
+
+def test_all_policies_that_do_not_fit_the_models_are_told_at_once(write):
+    text = f"""{POOL}
+[[rules]]
+only = "nope"
+[[policies]]
+kind = "Threshold"
+strong = "gpt-5.4"
+weak = "none"
+threshold = 0.1
+[[policies]]
+kind = "Threshold"
+strong = "nobody"
+weak = "gpt-5.4"
+threshold = 0.1
+"""
+    with pytest.raises(ConfigError) as caught:
+        Router.from_config(write(text))
+    keys = [one.key for one in caught.value.problems]
+    assert keys == ["rules[0]", "policies[0]", "policies[1]"]

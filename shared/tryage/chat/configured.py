@@ -7,6 +7,7 @@ made as here. So `Router.from_config` and `Router.from_models` find this module 
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -28,15 +29,17 @@ from tryage.scoring.qtable import QTable
 from tryage.traffic.traffic import open_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tryage.config.load import LoadedConfig
     from tryage.config.policy_schema import AnyPolicyTable
+    from tryage.config.positions import KeyPath
     from tryage.config.schema import ModelTable
     from tryage.core.expert import Expert
     from tryage.core.exploration import Exploration
     from tryage.core.policy import Policy
     from tryage.core.preferences import Preferences
+    from tryage.errors import ConfigProblem
     from tryage.traffic.traffic import Traffic
 
 _FOLLOWED = frozenset({"Rules", "Guarantee"})  # they read files, which change by themselves
@@ -100,7 +103,7 @@ def configure(loaded: LoadedConfig, earlier: ConfiguredRouter | None = None) -> 
 
     Raises:
         ConfigError: the settings contradict each other or the files that they name; the error has
-            the line.
+            all that is wrong with rules and policies, or what comes before them, with the lines.
         MissingExtraError: something needs an extra that is not installed.
     """
     config = loaded.config
@@ -113,8 +116,13 @@ def configure(loaded: LoadedConfig, earlier: ConfiguredRouter | None = None) -> 
         exploration=None if config.exploration is None else make_exploration(config.exploration),
     )
     router = _router_without_policy(parts)
-    policies = tuple(_policies(loaded, router, earlier))
-    router = _with_policies(loaded, router, policies)
+    problems: list[ConfigProblem] = []
+    made = dict(_policies(loaded, router, earlier, problems))
+    with _gathered(problems):
+        router = _with_policies(loaded, router, made)
+    if problems:
+        raise ConfigError.of(*problems)
+    policies = tuple(made.values())
     if earlier is not None:
         router.continue_from(earlier.router)
     return ConfiguredRouter(parts, policies, router)
@@ -263,25 +271,43 @@ def _client_facts(loaded: LoadedConfig) -> dict[str, ClientFacts]:
 
 
 def _policies(
-    loaded: LoadedConfig, router: Router, earlier: ConfiguredRouter | None
-) -> Iterable[Policy]:
-    """Yield the policies of the tables, rules first, with the state of the earlier ones."""
+    loaded: LoadedConfig,
+    router: Router,
+    earlier: ConfiguredRouter | None,
+    problems: list[ConfigProblem],
+) -> Iterable[tuple[KeyPath, Policy]]:
+    """Yield the policies with the places of their tables, rules first; earlier state goes on.
+
+    What is wrong with one is added to the problems, and the others are made all the same.
+    """
     if loaded.config.rules:
-        with loaded.at("rules"):
-            yield make_rules(loaded.config.rules)
+        with _gathered(problems), loaded.at("rules"):
+            yield ("rules", 0), make_rules(loaded.config.rules)
     left = _by_table(earlier)
     for i, table in enumerate(loaded.config.policies):
         same = next((pair for pair in left if pair[0] == table), None)
         if same is not None and table.kind not in _FOLLOWED:
             left.remove(same)
-            yield same[1]
+            yield ("policies", i), same[1]
             continue
-        with loaded.at("policies", i):
+        policy = None
+        with _gathered(problems), loaded.at("policies", i):
             policy = _make_policy(loaded, table, router)
+        if policy is None:
+            continue
         like = next((one for one in left if policy.continue_from(one[1])), None)
         if like is not None:
             left.remove(like)
-        yield policy
+        yield ("policies", i), policy
+
+
+@contextmanager
+def _gathered(problems: list[ConfigProblem]) -> Iterator[None]:
+    """Add what is wrong within the block to the problems, so that what follows is looked at."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
 
 
 def _by_table(earlier: ConfiguredRouter | None) -> list[tuple[AnyPolicyTable, Policy]]:
@@ -294,9 +320,8 @@ def _by_table(earlier: ConfiguredRouter | None) -> list[tuple[AnyPolicyTable, Po
 
 def _make_policy(loaded: LoadedConfig, table: AnyPolicyTable, router: Router) -> Policy:
     """Return the policy of a table; a guarantee with measured answers is calibrated with them."""
-    from tryage.config.policy_schema import (
-        GuaranteeTable,
-    )  # pydantic, which names alone do not need
+    # It imports pydantic, which names alone do not need.
+    from tryage.config.policy_schema import GuaranteeTable
 
     if not isinstance(table, GuaranteeTable) or table.table is None:
         return make_policy(table, loaded.folder)
@@ -313,30 +338,27 @@ def _chain(policies: Sequence[Policy]) -> Policy | None:
     return reduce(or_, policies) if policies else None
 
 
-def _with_policies(loaded: LoadedConfig, router: Router, policies: Sequence[Policy]) -> Router:
-    """Return the router with its policies; an error names the table that does not fit.
+def _with_policies(loaded: LoadedConfig, router: Router, made: Mapping[KeyPath, Policy]) -> Router:
+    """Return the router with its policies by their places.
 
     Raises:
-        ConfigError: a policy does not fit the models, or stands in a wrong place.
+        ConfigError: policies do not fit the models, or stand in a wrong place.
     """
     with loaded.at("policies"):
-        policy = _chain(policies)
+        policy = _chain(list(made.values()))
     try:
         return router if policy is None else router.with_policy(policy)
     except TryageError as error:
-        place = _refused_place(loaded, router, policies)
-        raise ConfigError.of(loaded.problem(place, str(error))) from error
+        problems = list(_refused(loaded, router, made))
+        raise ConfigError.of(*problems or [loaded.problem(("policies",), str(error))]) from error
 
 
-def _refused_place(
-    loaded: LoadedConfig, router: Router, policies: Sequence[Policy]
-) -> tuple[str | int, ...]:
-    """Return which table has a policy that the router refuses by itself."""
-    places: list[tuple[str | int, ...]] = [("rules", 0)] if loaded.config.rules else []
-    places += [("policies", i) for i in range(len(loaded.config.policies))]
-    for place, policy in zip(places, policies, strict=True):
+def _refused(
+    loaded: LoadedConfig, router: Router, made: Mapping[KeyPath, Policy]
+) -> Iterator[ConfigProblem]:
+    """Yield why the router refuses policies by themselves."""
+    for place, policy in made.items():
         try:
             router.with_policy(policy)
-        except TryageError:  # noqa: PERF203 - the first one that fails is the one
-            return place
-    return ("policies",)
+        except TryageError as error:  # noqa: PERF203 - each is tried
+            yield loaded.problem(place, str(error))
