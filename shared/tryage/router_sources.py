@@ -175,6 +175,21 @@ class RouterSources(ABC):
         made: Self = _over_models("configured:configure")(loaded).router
         return made
 
+    def reload(self) -> bool:
+        """Read the file of settings now; return whether it is valid, and in force.
+
+        What is wrong with it is logged, and the settings stay as they were.
+
+        Raises:
+            InputError: the router does not watch a file.
+        """
+        raise InputError(
+            "This router watches no file of settings; make it with Router.from_config(watch=True)."
+        )
+
+    def close(self) -> None:  # noqa: B027 - only a router that watches has something to end
+        """Stop waiting for changes of the file of settings, if this router does."""
+
     @classmethod
     def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
         """Return a router for the matching models of the Hub.

@@ -9,7 +9,7 @@ pytest.importorskip("pydantic")
 from tryage import Expert, Preferences, Router
 from tryage.chat.configured import configure
 from tryage.config.load import load_config
-from tryage.errors import ConfigError, LibraryError
+from tryage.errors import ConfigError, InputError, LibraryError
 from tryage.policies import Budget, QualityGap
 
 PROMPT = "Prove that there are infinitely many primes."
@@ -272,3 +272,10 @@ threshold = 0.1
         Router.from_config(write(text))
     keys = [one.key for one in caught.value.problems]
     assert keys == ["rules[0]", "policies[0]", "policies[1]"]
+
+
+def test_a_router_that_watches_no_file_closes_and_says_so_when_it_is_to_reload(write):
+    router = Router.from_config(write(POOL))
+    router.close()
+    with pytest.raises(InputError, match=r"make it with Router.from_config\(watch=True\)"):
+        router.reload()
