@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from contextlib import closing
 from functools import partial
@@ -9,30 +10,39 @@ from typing import TYPE_CHECKING
 
 from tryage.core.redaction import describe_error
 from tryage.core.validation import check_integer, is_loopback, require_extra
-from tryage.errors import InputError
+from tryage.errors import InputError, TryageError
 from tryage.telemetry.environment import instrument_from_environment
 from tryage_server.app import create_app
 from tryage_server.settings import KEYS_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import uvicorn
     from fastapi import FastAPI
 
     from tryage_langchain.chat import ChatTryage
     from tryage_server.settings import ServerSettings
 
+_log = logging.getLogger(__name__)
 
 # A worker imports LangChain before it answers its parent, which ends those that do not answer.
 _WORKER_SECONDS = 30
 
 
-def serve(
-    chat: ChatTryage, settings: ServerSettings, *, host: str, port: int, workers: int = 1
+def serve(  # noqa: PLR0913 - where it listens, and what it serves
+    chat: ChatTryage,
+    settings: ServerSettings,
+    *,
+    host: str,
+    port: int,
+    workers: int = 1,
+    make_chat: Callable[[], ChatTryage] | None = None,
 ) -> None:
     """Answer requests until the process is told to stop; then let answers end.
 
-    With several `workers`, as many processes listen at the same address. Each has a copy of `chat`,
-    and one that ends is replaced.
+    With several `workers`, as many processes listen at the same address, and one that ends is
+    replaced. Each has what `make_chat` returns, which may follow a file, else a copy of `chat`.
 
     Raises:
         InputError: others than this computer could ask without a key, a model cannot be made, or
@@ -44,7 +54,8 @@ def serve(
 
     check_address(host, settings)
     check_models(chat)
-    make_app = create_app if workers == 1 else _make_worker_app
+    make_worker_app = partial(_make_worker_app, make_chat=make_chat)
+    make_app = create_app if workers == 1 else make_worker_app
     config = uvicorn.Config(
         partial(make_app, chat, settings),
         factory=True,  # each process makes its own application
@@ -63,10 +74,25 @@ def serve(
         _run_workers(config)
 
 
-def _make_worker_app(chat: ChatTryage, settings: ServerSettings) -> FastAPI:
+def _make_worker_app(
+    chat: ChatTryage, settings: ServerSettings, make_chat: Callable[[], ChatTryage] | None = None
+) -> FastAPI:
     """Return the application of one of several processes, with telemetry of its own."""
     instrument_from_environment()
-    return create_app(chat, settings)
+    return create_app(chat if make_chat is None else _made_or_copied(make_chat, chat), settings)
+
+
+def _made_or_copied(make_chat: Callable[[], ChatTryage], chat: ChatTryage) -> ChatTryage:
+    """Return a chat model of this process; of a file that is wrong now, the copy that is valid."""
+    try:
+        return make_chat()
+    except TryageError as error:
+        _log.warning(
+            "This worker keeps the last valid settings until SIGHUP, because the new ones are "
+            "wrong.\n%s",
+            error,
+        )
+        return chat
 
 
 def _run_workers(config: uvicorn.Config) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
 import httpx
 import pytest
 from langchain_core.runnables import RunnableLambda
+from starlette.testclient import TestClient
 
 from tryage.errors import InputError
 from tryage_langchain import ChatTryage
-from tryage_server.run import check_workers
+from tryage_server.run import _make_worker_app, check_workers
 from tryage_server.settings import ServerSettings
 
 MAIN = """
@@ -88,3 +91,45 @@ def test_what_several_processes_cannot_do_is_told_before_they_start():
     check_workers(chat, ServerSettings())
     with pytest.raises(InputError, match="metrics of its own"):
         check_workers(chat, ServerSettings(metrics=True))
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "tryage.toml"
+
+
+def write(file, *models):
+    file.write_text("\n".join(f'[[models]]\nmodel = "openai:{one}"' for one in models))
+
+
+def chat_of(file):
+    return ChatTryage.from_config(file, watch=True)
+
+
+def names(client):
+    return [one["id"] for one in client.get("/v1/models").json()["data"] if ":" in one["id"]]
+
+
+def test_a_worker_follows_the_file_of_settings(file, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    write(file, "gpt-5.6")
+    copy = pickle.loads(pickle.dumps(chat_of(file)))  # noqa: S301 - our own
+    app = _make_worker_app(copy, ServerSettings(), partial(chat_of, file))
+    with TestClient(app) as client:
+        write(file, "gpt-5.6", "gpt-5.6-luna")
+        end = time.monotonic() + 60
+        while len(names(client)) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert names(client) == ["openai:gpt-5.6", "openai:gpt-5.6-luna"]
+
+
+def test_a_worker_that_starts_while_the_file_is_wrong_has_the_settings_of_before(
+    file, monkeypatch, caplog
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    write(file, "gpt-5.6")
+    copy = pickle.loads(pickle.dumps(chat_of(file)))  # noqa: S301 - our own
+    file.write_text("models = [")
+    with TestClient(_make_worker_app(copy, ServerSettings(), partial(chat_of, file))) as client:
+        assert names(client) == ["openai:gpt-5.6"]
+    assert "keeps the last valid settings" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,12 +91,15 @@ def serve(
     instrument_from_environment(prometheus=table.metrics)
     if file is None:
         loaded = None if router is None else load_router(router)
+        make_chat = None  # a copy in each worker is the same
         chat = _chat_of_strings(
             strings, router=loaded, preferences=preset, default=default, traffic=traffic
         )
     else:
-        chat = _chat_of_file(file, _overrides(router, preset, default, traffic))
-    run.serve(chat, settings, host=table.host, port=table.port, workers=workers)
+        make_chat = partial(_chat_of_file, file, _overrides(router, preset, default, traffic))
+        chat = make_chat()
+    address = {"host": table.host, "port": table.port}
+    run.serve(chat, settings, **address, workers=workers, make_chat=make_chat)
 
 
 def _sources(models: list[str], config: str | None) -> tuple[str | None, list[str]]:
