@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
 from tryage.errors import NoExpertError
 from tryage.policies import Threshold
+from tryage.telemetry.metrics import Metrics
 from tryage.telemetry.observer import TELEMETRY
+from tryage.telemetry.recorder import Recorder
 from tryage.testing import FixedPerception, FixedPolicy
 
 
@@ -100,3 +104,28 @@ def test_alarms_are_counted_by_model_and_direction(telemetry):
     TELEMETRY.observer.alarm("drift", "big", "worse")
     TELEMETRY.observer.alarm("rollback", None, None)
     assert telemetry.values("tryage.drift.alarms") == {("big", "worse"): 1, ("rollback",): 1}
+
+
+class SlowProvider:
+    """Exports to a collector that does not answer, for longer than it is told."""
+
+    def __init__(self, name, exported, is_over):
+        self.name, self.exported, self.is_over = name, exported, is_over
+
+    def force_flush(self, _):
+        self.is_over.wait(10)
+        self.exported.append(self.name)
+
+
+def test_the_end_of_a_process_does_not_wait_for_a_collector_that_does_not_answer(telemetry):
+    exported, is_over, at_once = [], threading.Event(), threading.Event()
+    at_once.set()
+    providers = (
+        SlowProvider("slow", exported, is_over),
+        object(),
+        SlowProvider("quick", exported, at_once),
+    )
+    metrics = Metrics(telemetry.meter_provider.get_meter("test"))
+    Recorder(telemetry.tracer_provider.get_tracer("test"), metrics, providers).flush(0.2)
+    assert exported == ["quick"]
+    is_over.set()

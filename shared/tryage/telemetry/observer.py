@@ -105,7 +105,7 @@ class Observer:
         """Note that an expert has changed, or that learning was taken back."""
 
     def flush(self, seconds: float = 5.0) -> None:
-        """Export what waits, because the process ends; give up after some seconds for each kind."""
+        """Export what waits, because the process ends; give up after some seconds."""
 
 
 class Telemetry:

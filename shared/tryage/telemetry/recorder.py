@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tryage.telemetry.observer import Observer
@@ -69,8 +71,17 @@ class Recorder(Observer):
         self._metrics.add_alarm(kind, expert, direction)
 
     def flush(self, seconds: float = 5.0) -> None:
-        """Export the spans and metrics that wait."""
-        for provider in self._providers:
-            flush = getattr(provider, "force_flush", None)  # the API has no such method
-            if flush is not None:
-                flush(round(seconds * 1_000))
+        """Export the spans and metrics that wait, all at the same time."""
+        end = time.monotonic() + seconds
+        threads = [_start_flush(provider, seconds) for provider in self._providers]
+        for thread in threads:
+            thread.join(max(end - time.monotonic(), 0.0))
+
+
+def _start_flush(provider: object, seconds: float) -> threading.Thread:
+    """Export what waits at a provider, in a thread: exporters wait longer than they are told."""
+    flush = getattr(provider, "force_flush", None)  # the API has no such method
+    run = partial(flush, round(seconds * 1_000)) if flush is not None else None
+    thread = threading.Thread(target=run, name="tryage-telemetry", daemon=True)
+    thread.start()
+    return thread
