@@ -219,6 +219,12 @@ def test_every_extra_that_a_message_names_exists():
     } <= extras
 
 
+def test_the_extra_of_the_server_brings_what_its_page_uses():
+    project = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
+    (own, *_) = project["optional-dependencies"]["server"]
+    assert own == "tryage[agents,config,traffic]"  # its models, a file of settings, and a log
+
+
 def test_the_source_folders_are_not_packages():
     assert not (ROOT / "shared" / "__init__.py").exists()
     assert not (ROOT / "src" / "__init__.py").exists()

@@ -100,10 +100,12 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         self._routers = ModelGroups(settings, read_experts(experts), self._counter, price_list)
         self._calls: TurnMemory[GroupCall] = TurnMemory(_MAX_CALLS)
 
-    @property
-    def savings(self) -> Savings:
-        """What the answers have cost, beside what other models would have."""
-        return self._counter.read(None)
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return what the answers have cost, beside what other models would have.
+
+        With `reset` it counts from zero afterwards.
+        """
+        return self._counter.read(None, reset=reset)
 
     # What LiteLLM calls -----------------------------------------------------------------------
 

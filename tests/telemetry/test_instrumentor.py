@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tryage import Router
-from tryage.errors import MissingExtraError
+from tryage.errors import InputError, MissingExtraError
 from tryage.telemetry import TryageInstrumentor, instrument, uninstrument
 from tryage.telemetry.observer import TELEMETRY
 from tryage.testing import FixedPerception
@@ -68,3 +68,9 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
     with pytest.raises(MissingExtraError, match=r"tryage\[otel\]"):
         instrument()
+
+
+@pytest.mark.parametrize("name", ["tracer_provider", "meter_provider"])
+def test_what_is_no_provider_is_an_error_that_says_so(name):
+    with pytest.raises(InputError, match=f"{name} is a str; expected a (Tracer|Meter)Provider"):
+        instrument(**{name: "http://127.0.0.1:4318"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from tryage.core.validation import require_extra
+from tryage.errors import InputError
 from tryage.telemetry.conventions import SCOPE
 from tryage.telemetry.observer import TELEMETRY
 
@@ -32,6 +33,7 @@ def instrument(
     A second call replaces the providers. No attribute holds a prompt, an answer, a key or a user.
 
     Raises:
+        InputError: a provider is of another type.
         MissingExtraError: opentelemetry-api is not installed.
     """
     require_extra("opentelemetry.metrics", "otel")
@@ -41,8 +43,15 @@ def instrument(
 
     tracers = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
     meters = metrics.get_meter_provider() if meter_provider is None else meter_provider
+    _check_provider("tracer_provider", tracers, trace.TracerProvider)
+    _check_provider("meter_provider", meters, metrics.MeterProvider)
     tracer = tracers.get_tracer(SCOPE, version(SCOPE))
     TELEMETRY.observer = Recorder(tracer, _metrics_of(meters), (tracers, meters))
+
+
+def _check_provider(name: str, provider: object, kind: type) -> None:
+    if not isinstance(provider, kind):
+        raise InputError(f"{name} is a {type(provider).__name__}; expected a {kind.__name__}.")
 
 
 def uninstrument() -> None:
