@@ -67,3 +67,12 @@ def test_twins_are_drawn_together():
     values = np.array([[0.0], [0.0], [1.0], [1.0]])
     together = bootstrap(values, np.array([0, 0, 1, 1]), draws=500)
     assert set(np.unique(together)) == {0.0, 0.5, 1.0}
+
+
+def test_many_samples_at_once_are_those_that_are_drawn_one_by_one():
+    """More groups than are drawn at once, so that several parts follow each other."""
+    values = np.random.default_rng(1).random((30_000, 2))
+    rng = np.random.default_rng(5)
+    expected = [values[rng.integers(0, 30_000, 30_000)].mean(axis=0) for _ in range(7)]
+    found = bootstrap(values, np.arange(30_000), draws=7, seed=5)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

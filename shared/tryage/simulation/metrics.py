@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 PARITY_TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
 
 
+_MAX_DRAWN = 100_000  # groups that are drawn at once, for speed
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A mean with its 95% bootstrap interval over prompts."""
@@ -41,9 +44,12 @@ def bootstrap(
     np.add.at(sums, group_index, np.column_stack([values, np.ones(len(values))]))
     rng = np.random.default_rng(seed)
     totals = np.empty((draws, sums.shape[1]))
-    for draw in range(draws):
-        sampled_groups = rng.integers(0, n_groups, n_groups)
-        totals[draw] = np.bincount(sampled_groups, minlength=n_groups) @ sums
+    at_once = max(1, _MAX_DRAWN // n_groups)
+    for start in range(0, draws, at_once):
+        rows = np.arange(min(at_once, draws - start))[:, None]
+        sampled = rng.integers(0, n_groups, (len(rows), n_groups)) + n_groups * rows
+        counts = np.bincount(sampled.ravel(), minlength=len(rows) * n_groups)
+        totals[start : start + len(rows)] = counts.reshape(len(rows), n_groups) @ sums
     return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
 
 
