@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _TOO_LONG = "The prompt is too long for a link, so the link is without it."
 
+_MAX_UNKNOWN = 6  # models of which the page says that nothing is known
+
 _FILE_WORDS = {"table": "Q-table", "library": "library", "traffic": "log of traffic"}
 
 
@@ -168,7 +170,9 @@ def _known_models(
         return state.models, ()
     texts = {name: None if name in told else pool.name_problem(name) for name in state.models}
     known = tuple(name for name, text in texts.items() if text is None)
-    return known, tuple(text for text in texts.values() if text is not None)
+    unknown = [text for text in texts.values() if text is not None]
+    more = len(unknown) - _MAX_UNKNOWN
+    return known, (*unknown[:_MAX_UNKNOWN], *([f"{more:,} more are unknown."] if more > 0 else []))
 
 
 def _missing_text(kind: str) -> str:

@@ -125,3 +125,9 @@ def test_names_of_which_nothing_is_known_are_told_apart(pool):
     assert known_names(["gpt-5.4", "my-own"], pool) == (("gpt-5.4",), ("my-own",))
     with pytest.raises(InputError, match="Nothing is known of its models, such as 'my-own'"):
         known_names(["my-own"], pool)
+
+
+def test_of_many_unknown_models_a_few_are_told(results):
+    found = results(models=("gpt-5.4", *(f"own-{i}" for i in range(9))))
+    assert len(found.problems) == 7
+    assert found.problems[-1] == "3 more are unknown."
