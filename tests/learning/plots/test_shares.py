@@ -101,3 +101,13 @@ def test_a_log_is_read_and_anything_else_is_refused(traffic):
         shares_plot(traffic, by="month")
     with pytest.raises(InputError, match="expected a Traffic"):
         shares_plot("sqlite:///x.db")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "per 5 seconds"), (300, "per 5 minutes"), (3_600, "per hour"), (7_200, "per 2 hours")],
+)
+def test_the_length_of_a_part_is_told_in_a_fitting_unit(seconds, text):
+    chart = make_shares(ROWS[:1], [], seconds=seconds).chart()
+    assert chart.panels[1].y.label == f"USD {text}"
+    assert chart.note.startswith("1 answer, ")

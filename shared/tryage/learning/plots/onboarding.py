@@ -24,7 +24,7 @@ from tryage.learning.charts.style import (
     line_style,
     short_name,
 )
-from tryage.learning.plots.plot import Plot
+from tryage.learning.plots.plot import Plot, count_text
 from tryage.learning.traffic_report.intervals import mean_score_anytime
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
 from tryage.onboarding.belief import AbilityBelief
@@ -99,7 +99,7 @@ class OnboardingPlot(Plot):
         """Return in one sentence who is ahead, and whether that is settled."""
         best = self.models[0]
         text = f"{short_name(best.name)} scores {best.last.score:.2f}"
-        text += f" after {best.last.answers:,} answers"
+        text += f" after {count_text(best.last.answers, 'answer')}"
         if len(self.models) == 1:
             return f"{text}, {best.last.low:.2f} to {best.last.high:.2f}"
         second = self.models[1]
@@ -124,8 +124,8 @@ class OnboardingPlot(Plot):
             self.title(),
             (Panel(x, y, tuple(marks)),),
             " ".join(map(_describe, self.models[:20])),
-            note=f"{n:,} answers of {len(self.models):,} models; {self.basis}; bands are "
-            f"{self.level:.0%} intervals.{skipped}",
+            note=f"{count_text(n, 'answer')} of {count_text(len(self.models), 'model')}; "
+            f"{self.basis}; bands are {self.level:.0%} intervals.{skipped}",
             size=(9.4, 5.4),
             legend="right",
         )
@@ -170,7 +170,7 @@ def _describe(model: ModelLearning) -> str:
     last = model.last
     return (
         f"{model.name}: {last.score:.3f} ({last.low:.3f} to {last.high:.3f}) after "
-        f"{last.answers:,} answers."
+        f"{count_text(last.answers, 'answer')}."
     )
 
 

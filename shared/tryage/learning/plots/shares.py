@@ -18,7 +18,7 @@ from tryage.learning.charts.style import (
     short_name,
 )
 from tryage.learning.charts.ticks import format_dollars
-from tryage.learning.plots.plot import Plot
+from tryage.learning.plots.plot import Plot, count_text
 from tryage.learning.traffic_report.summary import bucket_seconds, describe_events, read_events
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
 from tryage.traffic.traffic import Traffic
@@ -111,7 +111,7 @@ class SharesPlot(Plot):
             self.title(),
             tuple(panels),
             f"Shares of {int(self.answers.sum()):,} answers: {description}; {spent}.",
-            note=f"{int(self.answers.sum()):,} answers, {spent}"
+            note=f"{count_text(int(self.answers.sum()), 'answer')}, {spent}"
             + (f", {self.billed:.0%} of the known costs as billed" if has_dollars else "")
             + "; times are UTC.",
             size=(9.6, 3.2 + 2.2 * len(panels)),
@@ -136,8 +136,9 @@ class SharesPlot(Plot):
         words = {3_600: "per hour", 86_400: "per day", 604_800: "per week", 60: "per minute"}
         if self.seconds in words:
             return words[int(self.seconds)]
-        hours = self.seconds / 3_600
-        return f"per {hours:g} hours" if hours >= 1 else f"per {self.seconds / 60:g} minutes"
+        lengths = ((3_600, "hours"), (60, "minutes"), (1, "seconds"))
+        length, unit = next(one for one in lengths if self.seconds >= one[0] or one[0] == 1)
+        return f"per {self.seconds / length:g} {unit}"
 
     def _time_axis(self) -> Axis:
         return Axis(unit="time", limits=(self.times[0], self.times[-1] + self.seconds))
