@@ -105,10 +105,13 @@ def url(provider, database, timeouts):  # noqa: ARG001 - it sets the environment
         runtime_env={"env_vars": variables}, object_store_memory=80_000_000,
     )  # fmt: skip
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    settings = main.Settings(
-        models=",".join(MODELS), traffic=database, usd_per_day=USD_PER_DAY, cpus=0.5
-    )
-    serve.run(main.application(settings))
+    words = {  # as `serve run` gives them
+        "models": ",".join(MODELS),
+        "traffic": database,
+        "usd_per_day": str(USD_PER_DAY),
+        "cpus": "0.5",
+    }
+    serve.run(main.application(words))
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from ray import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI
     from ray.serve import Application
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,8 +34,12 @@ class Settings(BaseModel):
     cpus: float = 1.0
 
 
-def application(settings: Settings) -> Application:
-    """Return the application of Ray Serve; each replica makes its own chat model."""
+def application(words: Mapping[str, object]) -> Application:
+    """Return the application of Ray Serve; each replica makes its own chat model.
+
+    `words` are those of `serve run`: the fields of `Settings` with their values.
+    """
+    settings = Settings.model_validate(words)
 
     def make() -> ASGIApp:
         return ProcessHeader(make_app(settings))
