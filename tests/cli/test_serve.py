@@ -13,6 +13,9 @@ import time
 import httpx
 import pytest
 
+from tryage.cli.serve import _sources
+from tryage.errors import InputError
+
 pytest.importorskip("fastapi")
 pytest.importorskip("langchain.chat_models")
 
@@ -135,3 +138,8 @@ def test_a_server_needs_models_or_a_file(workplace):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "not both" in said
+
+
+def test_a_file_of_settings_stands_alone():
+    with pytest.raises(InputError, match=r"tryage\.toml is a file of settings: it stands alone"):
+        _sources(["tryage.toml", "openai:gpt-5.6"], None)

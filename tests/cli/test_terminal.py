@@ -105,3 +105,10 @@ def test_progress_bars_are_for_terminals(monkeypatch):
     with open(os.devnull, "w", encoding="utf-8") as log:  # noqa: PTH123 - a stream, not a file
         monkeypatch.setattr(sys, "stderr", log)
         assert not shows_progress()
+
+
+@pytest.mark.parametrize("name", ["tryage.chat", "tryage_langchain.chat", "tryage_server.app"])
+def test_messages_of_all_packages_of_a_server_look_alike(name, capsys):
+    with one_line_messages():
+        logging.getLogger(name).warning("A request failed.")
+    assert capsys.readouterr().err == "tryage: A request failed.\n"

@@ -106,15 +106,19 @@ def _sources(models: list[str], config: str | None) -> tuple[str | None, list[st
     """Return the file of settings, or the strings that name models.
 
     Raises:
-        InputError: there are both, or neither.
+        InputError: there are both, or neither, or a file is not alone.
     """
-    is_file = len(models) == 1 and Path(models[0]).suffix.lower() in _FILES
+    files = [model for model in models if Path(model).suffix.lower() in _FILES]
     if (config is None) == (not models):
         raise InputError(
             'Give models, such as "openai:gpt-5.6", or a file of settings with --config, and not '
             "both."
         )
-    return (models[0], []) if is_file else (config, models)
+    if files and len(models) > 1:
+        raise InputError(
+            f"{files[0]} is a file of settings: it stands alone, and names all models."
+        )
+    return (files[0], []) if files else (config, models)
 
 
 def _server_table(file: str | None, said: dict[str, object]) -> ServerTable:

@@ -45,6 +45,10 @@ def shows_progress() -> bool:
     return sys.stderr.isatty()
 
 
+# The packages of a server have loggers of their own.
+_LOGGERS = ("tryage", "tryage_langchain", "tryage_server")
+
+
 class _OneLineHandler(logging.Handler):
     """Prints what the library logs."""
 
@@ -56,14 +60,17 @@ class _OneLineHandler(logging.Handler):
 @contextmanager
 def one_line_messages() -> Iterator[None]:
     """Print what the library logs and warns of as lines, without the place in the code."""
-    logger, handler = logging.getLogger("tryage"), _OneLineHandler(logging.WARNING)
-    logger.addHandler(handler)
+    handler = _OneLineHandler(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: echo_error(str(message))
             yield
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def echo_table(rows: Sequence[Sequence[str]], n_left_aligned: int = 1) -> None:
