@@ -24,9 +24,13 @@ def browser_path() -> str | None:
     return found or (str(_OWN) if _OWN.exists() else None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Yield a headless Chromium, one for all tests of a process."""
+    """Yield a headless Chromium, one for all tests of a file.
+
+    While it runs, its event loop counts as that of the thread, so that tests of other files could
+    not start theirs.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     path = browser_path()
     if path is None:

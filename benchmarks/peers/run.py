@@ -27,7 +27,7 @@ from common_encoder import embed_set, fetch_encoder  # noqa: E402 - after the po
 from comparison import Comparison, fits  # noqa: E402 - the same
 from datasets import SETS, load  # noqa: E402 - the same
 from methods import LABELS, PEERS, PROBE, local_methods, probe_method  # noqa: E402 - the same
-from tables import write_tables  # noqa: E402 - the same
+from peer_tables import write_tables  # noqa: E402 - the same
 from tasks import OutcomeSet, Task  # noqa: E402 - the same
 from tqdm import tqdm  # noqa: E402 - the same
 

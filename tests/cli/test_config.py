@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from tryage.config.json_schema import json_schema
+from tryage.config.schema_file import json_schema
 
 POOL = """
 [[models]]

@@ -188,11 +188,13 @@ def test_the_page_works_without_scripts(open_page):
     page = open_page(java_script_enabled=False)
     before = page.inner_text(".winner")
     page.fill("#answer_value", "0.0001")
-    page.click("text=Show >> nth=0")
+    with page.expect_navigation():
+        page.click("text=Show >> nth=0")
     assert page.input_value("#answer_value") == "0.0001"
     assert page.inner_text(".winner") != before
     page.fill("#add", "gpt-5.5")
-    page.click("text=Add >> nth=-1")
+    with page.expect_navigation():
+        page.click("text=Add >> nth=-1")
     assert page.locator(".chips li").count() == 9
     assert page.input_value("#answer_value") == "0.0001"  # what was chosen before is kept
 

@@ -1,4 +1,4 @@
-"""`tryage.testing` imports only the core and the errors, so that tests start fast."""
+"""`tryage.testing` imports little beside the core, so that tests start fast."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import subprocess
 import sys
 
 
-def test_the_fakes_and_the_local_hub_load_only_the_core():
+def test_the_fakes_and_the_local_hub_load_only_the_core_and_the_switch_of_telemetry():
     code = (
         "import json, sys\n"
         "from tryage.testing import *\n"
         "LocalHub()\n"
         "demo_perception().predict(['hello'])\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith('tryage.')]))"
+        "print(json.dumps([n for n in sys.modules if n.startswith(('tryage.', 'opentelemetry'))]))"
     )
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    rooms = {name.split(".")[1] for name in json.loads(done.stdout)}
-    assert rooms == {"core", "errors", "testing"}
+    rooms = {name.removeprefix("tryage.").split(".")[0] for name in json.loads(done.stdout)}
+    assert rooms == {"core", "errors", "locks", "telemetry", "testing"}

@@ -70,7 +70,7 @@ def schema(
     The first line of the file names it for Even Better TOML and taplo: #:schema ./FILE.
     """
     require_extra("pydantic", "config")
-    from tryage.config.json_schema import json_schema
+    from tryage.config.schema_file import json_schema
 
     if output is None:
         typer.echo(json_schema(), nl=False)

@@ -8,7 +8,6 @@ from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tryage.config.find import find_config as find_config
-    from tryage.config.json_schema import json_schema as json_schema
     from tryage.config.load import LoadedConfig as LoadedConfig
     from tryage.config.load import load_config as load_config
     from tryage.config.policy_schema import AnswerCacheTable as AnswerCacheTable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from tryage.config.schema import RuleTable as RuleTable
     from tryage.config.schema import ServerTable as ServerTable
     from tryage.config.schema import TrafficTable as TrafficTable
+    from tryage.config.schema_file import json_schema as json_schema
     from tryage.config.write import model_table as model_table
     from tryage.config.write import preferences_table as preferences_table
     from tryage.config.write import to_toml as to_toml
@@ -54,7 +54,7 @@ _MODULES = {
     "ThresholdTable": "tryage.config.policy_schema",
     "TrafficTable": "tryage.config.schema",
     "find_config": "tryage.config.find",
-    "json_schema": "tryage.config.json_schema",
+    "json_schema": "tryage.config.schema_file",
     "load_config": "tryage.config.load",
     "model_table": "tryage.config.write",
     "preferences_table": "tryage.config.write",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from figures import set_figures
 from methods import LABELS, PEERS, TRYAGE
+from peer_figures import set_figures
 from predictions import read_facts
 
 if TYPE_CHECKING:

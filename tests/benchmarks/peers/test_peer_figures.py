@@ -13,7 +13,7 @@ if not PEERS.is_dir():
     pytest.skip("the benchmarks are not part of this copy", allow_module_level=True)
 sys.path[:0] = [str(PEERS.parent), str(PEERS)]
 
-from figures import set_figures  # noqa: E402 - after the path is set
+from peer_figures import set_figures  # noqa: E402 - after the path is set
 from predictions import Prediction, write_prediction  # noqa: E402 - the same
 from tasks import OutcomeSet, Task  # noqa: E402 - the same
 

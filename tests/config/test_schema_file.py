@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tryage.config.json_schema import SCHEMA_FILE, json_schema
+from tryage.config.schema_file import SCHEMA_FILE, json_schema
 
 
 def test_the_copy_in_the_package_is_current():

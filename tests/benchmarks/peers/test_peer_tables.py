@@ -12,8 +12,8 @@ if not PEERS.is_dir():
     pytest.skip("the benchmarks are not part of this copy", allow_module_level=True)
 sys.path[:0] = [str(PEERS.parent), str(PEERS)]
 
-from figures import SetFigures  # noqa: E402 - after the path is set
-from tables import (  # noqa: E402 - the same
+from peer_figures import SetFigures  # noqa: E402 - after the path is set
+from peer_tables import (  # noqa: E402 - the same
     failure_list,
     lead_cell,
     quality_table,
