@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tryage.core.arrays import FloatArray
+    from tryage.core.preferences import Preferences
     from tryage.learning.evaluation.latent_space import LatentMap
     from tryage.learning.plots.plot import Plot
     from tryage.router import Router
@@ -95,14 +96,11 @@ def front(
     preferences = parse_preferences(None, None, answer_value=answer_value, preset=preset)
     if _has_outcomes(data):
         table = read_table(data, score_scale, loss, merge_names=merge_names)
-        loaded = load_router(router)
-        loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
-        _finish(front_of_table(loaded, table, name=name, seed=seed), output, as_json, transparent)
-        return
-    prompts = [text for text, _ in _read_prompts(data)]
-    loaded = load_router(router)
-    loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
-    _finish(front_of_prompts(loaded, prompts, name=name, seed=seed), output, as_json, transparent)
+        found = front_of_table(_load_router(router, preferences), table, name=name, seed=seed)
+    else:
+        prompts = [text for text, _ in _read_prompts(data)]
+        found = front_of_prompts(_load_router(router, preferences), prompts, name=name, seed=seed)
+    _finish(found, output, as_json, transparent)
 
 
 @app.command()
@@ -161,8 +159,7 @@ def difficulty(
 
     preferences = parse_preferences(None, None, answer_value=answer_value, preset=preset)
     texts, categories = zip(*_read_prompts(prompts), strict=True)
-    loaded = load_router(router)
-    loaded = loaded.with_preferences(loaded.preferences.overridden(preferences))
+    loaded = _load_router(router, preferences)
     found = difficulty_plot(loaded, texts, categories, name=name, n_bins=bins)
     _finish(found, output, as_json, transparent)
 
@@ -253,6 +250,12 @@ def _open(url: str) -> Traffic:
     from tryage.traffic.traffic import Traffic
 
     return Traffic(url, create=False)
+
+
+def _load_router(path: str | None, preferences: Preferences) -> Router:
+    """Return a router whose preferences are replaced where options say so."""
+    loaded = load_router(path)
+    return loaded.with_preferences(loaded.preferences.overridden(preferences))
 
 
 def _has_outcomes(path: Path) -> bool:

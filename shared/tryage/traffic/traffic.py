@@ -478,6 +478,19 @@ def open_traffic(
     return _open_shared(value, *(_DEFAULTS | settings).values())
 
 
+def check_traffic(traffic: Traffic) -> None:
+    """Raise if a value is no log.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(traffic, Traffic):
+        raise InputError(
+            f"traffic is a {type(traffic).__name__}; expected a Traffic: that of a router with a "
+            'log, router.traffic, or Traffic("sqlite:///tryage.db").'
+        )
+
+
 class _BatchWriter:
     """Writes batches of rows, each in one transaction; an item is the name of a table and a row."""
 

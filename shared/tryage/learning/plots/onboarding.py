@@ -35,7 +35,7 @@ from tryage.onboarding.onboard import check_perception, question_places, typical
 from tryage.onboarding.prompts import collect_prompts
 from tryage.onboarding.questions import load_questions
 from tryage.onboarding.report import Z80, level_std
-from tryage.traffic.traffic import Traffic
+from tryage.traffic.traffic import Traffic, check_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -303,11 +303,7 @@ def onboarding_of_traffic(
         InputError: no answer was rated in this period, or `traffic` is no log.
         TrafficError: the log cannot be read.
     """
-    if not isinstance(traffic, Traffic):
-        raise InputError(
-            f"traffic is a {type(traffic).__name__}; expected a Traffic, such as "
-            'Traffic("sqlite:///tryage.db").'
-        )
+    check_traffic(traffic)
     return running_ratings(traffic.decisions(since, until), kind=kind)
 
 

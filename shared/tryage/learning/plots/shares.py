@@ -21,7 +21,7 @@ from tryage.learning.charts.ticks import format_dollars
 from tryage.learning.plots.plot import Plot, count_text
 from tryage.learning.traffic_report.summary import bucket_seconds, describe_events, read_events
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
-from tryage.traffic.traffic import Traffic
+from tryage.traffic.traffic import Traffic, check_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -193,11 +193,7 @@ def shares_plot(
         InputError: there is no answer in this period, or an argument is wrong.
         TrafficError: the log cannot be read.
     """
-    if not isinstance(traffic, Traffic):
-        raise InputError(
-            f"traffic is a {type(traffic).__name__}; expected a Traffic, such as "
-            'Traffic("sqlite:///tryage.db").'
-        )
+    check_traffic(traffic)
     if by not in PERIODS:
         raise InputError(f"by is {by!r:.40}; expected one of {', '.join(PERIODS)}.")
     events = [one for one in read_events(traffic) if until is None or one.time < until]

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.pareto import lower_envelope
-from tryage.errors import InputError
 from tryage.learning.traffic_report.comparison import compare_routers
 from tryage.learning.traffic_report.intervals import mean_score
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
-from tryage.traffic.traffic import LOST, Traffic
+from tryage.traffic.traffic import LOST, Traffic, check_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -185,11 +184,7 @@ def read_report(
         InputError: there is no decision in this period, or `traffic` is no log.
         TrafficError: the log cannot be read.
     """
-    if not isinstance(traffic, Traffic):
-        raise InputError(
-            f"traffic is a {type(traffic).__name__}; expected a Traffic: that of a router with a "
-            'log, router.traffic, or Traffic("sqlite:///tryage.db").'
-        )
+    check_traffic(traffic)
     events = read_events(traffic)
     if until is not None:
         events = [event for event in events if event.time < until]
