@@ -52,8 +52,8 @@ UNTESTED = {
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
-MAX_TOP_ENTRIES = 26
-MAX_FILES = 462
+MAX_TOP_ENTRIES = 27
+MAX_FILES = 463
 MAX_LINES = 600
 
 

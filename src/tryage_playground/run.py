@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from tryage.core.validation import is_loopback, require_extra
-from tryage.errors import InputError
+from tryage.sockets import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,19 +42,3 @@ def serve(app: FastAPI, *, host: str, port: int, announce: Callable[[str], None]
     shown = f"[{host}]" if ":" in host else host
     announce(f"http://{shown}:{listener.getsockname()[1]}/")
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens, so that a page that is opened too early waits.
-
-    Raises:
-        InputError: the port is in use, or the address is none of this computer.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"Nothing can listen at {host} on port {port}: {error}. Take another --port, or 0 for "
-            "any free one."
-        ) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tryage.core.redaction import describe_error
 from tryage.core.validation import check_integer, is_loopback, require_extra
 from tryage.errors import InputError, TryageError
+from tryage.sockets import listen
 from tryage.telemetry.environment import instrument_from_environment
 from tryage_server.app import create_app
 from tryage_server.settings import KEYS_VARIABLE
@@ -45,8 +46,9 @@ def serve(  # noqa: PLR0913 - where it listens, and what it serves
     replaced. Each has what `make_chat` returns, which may follow a file, else a copy of `chat`.
 
     Raises:
-        InputError: others than this computer could ask without a key, a model cannot be made, or
-            with several workers, `chat` cannot be sent to them or metrics are asked for.
+        InputError: others than this computer could ask without a key, a model cannot be made,
+            nothing can listen there, or with several workers, `chat` cannot be sent to them or
+            metrics are asked for.
         MissingExtraError: uvicorn is not installed.
     """
     require_extra("uvicorn", "server")
@@ -54,6 +56,7 @@ def serve(  # noqa: PLR0913 - where it listens, and what it serves
 
     check_address(host, settings)
     check_models(chat)
+    listen(host, port).close()  # uvicorn would end without a word of what to do
     make_worker_app = partial(_make_worker_app, make_chat=make_chat)
     make_app = create_app if workers == 1 else make_worker_app
     config = uvicorn.Config(

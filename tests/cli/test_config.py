@@ -20,6 +20,9 @@ name = "gpt-5.4-nano"
 RIGHT = f"""{POOL}
 [preferences]
 only = ["gpt-5.4-nano"]
+answer_value = 0.05
+[preferences.weights]
+latency = 0.2
 [router]
 default = "gpt-5.4"
 [[policies]]
@@ -44,6 +47,7 @@ def test_check_finds_the_file_and_says_what_it_means(tryage):
     assert "tryage.toml is valid." in done.stdout
     assert "gpt-5.4, gpt-5.4-nano" in done.stdout
     assert "Budget(usd_per_day=5)" in done.stdout
+    assert "answer_value=0.05, latency=0.2, name in gpt-5.4-nano" in done.stdout
 
 
 def test_check_lists_all_problems_with_their_lines(tryage, workplace):
@@ -64,7 +68,7 @@ def test_check_finds_what_does_not_fit_the_models(tryage, workplace):
     (workplace / "tryage.toml").write_text(RIGHT.replace('default = "gpt-5.4"', 'default = "no"'))
     done = tryage("config", "check")
     assert done.exit_code == 2
-    assert "tryage.toml:10: router.default" in done.stderr
+    assert "tryage.toml:13: router.default" in done.stderr
 
 
 def test_check_imports_the_code_that_the_file_names(tryage, workplace):

@@ -62,10 +62,12 @@ def test_an_unknown_reference_is_an_error_that_suggests_near_names(perception):
         Router(perception, [Expert("mine", about_as_good_as="zzz")])
 
 
-def test_a_measured_expert_keeps_its_own_quality(perception):
+def test_a_measured_expert_keeps_its_own_quality_and_the_log_says_so(perception, caplog):
     losses, _ = predict(perception, Expert(KNOWN), Expert("new"))
-    told, _ = predict(perception, Expert(KNOWN, about_as_good_as="gpt-3.5-turbo"), Expert("new"))
+    with caplog.at_level("INFO", logger="tryage"):
+        told, _ = predict(perception, Expert(KNOWN, about_as_good_as="gpt-3.5-turbo"), Expert("x"))
     np.testing.assert_array_equal(losses, told)
+    assert f"'gpt-3.5-turbo' of '{KNOWN}' does not count: the expert was measured" in caplog.text
 
 
 def test_another_effort_of_a_measured_model_changes_the_loss_by_a_ratio(perception):

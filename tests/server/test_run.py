@@ -1,10 +1,12 @@
 """What is checked before the server listens: where, and that its models can be made."""
 
+import socket
+
 import pytest
 
 from tryage.errors import InputError
 from tryage_langchain import ChatTryage
-from tryage_server.run import check_address, check_models
+from tryage_server.run import check_address, check_models, serve
 from tryage_server.settings import ServerSettings
 
 
@@ -28,3 +30,11 @@ def test_a_model_that_cannot_be_made_is_told_before_the_server_listens(models):
     with pytest.raises(InputError, match=r"(?s)gpt-5.4: ValueError: no key is set.*Set the keys"):
         check_models(chat)
     check_models(ChatTryage.from_models(models))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_in_use_is_an_error_that_says_what_to_do(models, workers):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
+        with pytest.raises(InputError, match=f"on port {address['port']}.*--port"):
+            serve(ChatTryage.from_models(models), ServerSettings(), **address, workers=workers)

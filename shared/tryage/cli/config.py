@@ -19,6 +19,7 @@ from tryage.files import write_text
 if TYPE_CHECKING:
     from tryage.chat.configured import ConfiguredRouter
     from tryage.config.load import LoadedConfig
+    from tryage.core.preferences import Preferences
 
 app = typer.Typer(
     help="Check tryage.toml, the file of settings, and help editors with it.", no_args_is_help=True
@@ -103,9 +104,18 @@ def _summary(configured: ConfiguredRouter) -> list[str]:
     traffic = router.traffic
     lines = {
         "models": shown,
-        "preferences": str(router.preferences.to_dict()),
+        "preferences": _describe(router.preferences),
         "default": router.default or "none",
         "policies": " | ".join(policies) or "none",
         "log": "none" if traffic is None else repr(traffic),
     }
     return [f"{loaded.path} is valid.", *(f"  {name:<12} {text}" for name, text in lines.items())]
+
+
+def _describe(preferences: Preferences) -> str:
+    """Write preferences on one line: numbers, weights and requirements, as they are given."""
+    said = preferences.to_dict()
+    weights, _ = said.pop("weights"), said.pop("requirements")
+    words = [f"{name}={value}" for name, value in {**said, **weights}.items()]
+    words += [requirement.describe() for requirement in preferences.requirements]
+    return ", ".join(words) or "none: the best answer counts alone"

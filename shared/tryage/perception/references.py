@@ -6,6 +6,7 @@ asked with another reasoning effort, whose loss is then larger or smaller by a k
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray
     from tryage.perception.abilities import Abilities
     from tryage.perception.metadata_prior import MetadataPrior, PriorAbilities
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ def find_references(
     measured_names = set(measured)
     for i, reference in library.references.items():
         if (name := library.names[i]) in measured_names:
+            message = "about_as_good_as=%.80r of %.80r does not count: the expert was measured."
+            _log.info(message, reference, name)
             continue
         found = _find_measured(reference, library, tuple(measured))
         references[name] = found or _find_prior(i, reference, library, prior, prior_abilities)
