@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tryage.locks import ForkSafeLock
+from tryage.locks import ForkBarrier, ForkSafeLock
 
 
 @pytest.fixture
@@ -81,3 +81,103 @@ def test_the_lock_is_released_when_its_block_raises():
     with pytest.raises(KeyError), lock:
         raise KeyError
     use(lock)
+
+
+# Barriers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps():
+    """What happened, in order."""
+    return []
+
+
+@pytest.fixture
+def barrier(steps):
+    return ForkBarrier(lambda: steps.append("prepared"))
+
+
+def in_a_block(barrier, steps, is_in, may_leave, also=None):
+    """Stay in a block in a thread until it may leave."""
+
+    def stay():
+        with barrier.block():
+            is_in.set()
+            may_leave.wait(60)
+            if also is not None:
+                also()
+            steps.append("left")
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_in.wait(60)
+    return thread
+
+
+@pytest.fixture
+def is_in():
+    return threading.Event()
+
+
+@pytest.fixture
+def may_leave():
+    return threading.Event()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_waits_for_the_blocks_of_other_threads_and_then_prepares(
+    barrier, steps, is_in, may_leave, finishes_in_child
+):
+    thread = in_a_block(barrier, steps, is_in, may_leave)
+    threading.Timer(0.05, may_leave.set).start()
+
+    def check_and_enter():
+        assert steps == ["left", "prepared"]
+        with barrier.block():
+            pass
+
+    assert finishes_in_child(check_and_enter)
+    thread.join()
+    with barrier.block():  # the parent may enter again, too
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_thread_in_a_block_may_enter_another_one_while_a_fork_waits(
+    barrier, steps, is_in, may_leave, finishes_in_child
+):
+    def enter_another():
+        with barrier.block():
+            steps.append("inner")
+
+    thread = in_a_block(barrier, steps, is_in, may_leave, also=enter_another)
+    threading.Timer(0.05, may_leave.set).start()
+    assert finishes_in_child(lambda: steps.index("inner") < steps.index("prepared"))
+    thread.join()
+    assert steps == ["inner", "left", "prepared"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_goes_on_when_a_block_takes_too_long(
+    barrier, steps, is_in, may_leave, finishes_in_child, monkeypatch
+):
+    monkeypatch.setattr("tryage.locks._LONGEST_WAIT", 0.05)
+    thread = in_a_block(barrier, steps, is_in, may_leave)
+
+    def enter():
+        with barrier.block():
+            pass
+
+    assert finishes_in_child(enter)
+    may_leave.set()
+    thread.join()
+    assert steps == ["prepared", "left"]
+
+
+def test_a_child_that_is_forked_inside_a_block_leaves_it(barrier, finishes_in_child):
+    block = barrier.block()
+    block.__enter__()
+    assert finishes_in_child(lambda: block.__exit__(None, None, None))
+    block.__exit__(None, None, None)
+    with barrier.block():
+        pass

@@ -41,7 +41,7 @@ def test_a_batch_gives_what_each_prompt_gives_alone(learned):
 
 def test_some_columns_have_the_losses_that_they_have_among_all(fresh):
     # the incumbent counts although its own column is not asked for
-    fresh.soft_threshold = SoftThreshold(incumbent=1, margin=0.1)
+    fresh = fresh.replace(soft_threshold=SoftThreshold(incumbent=1, margin=0.1))
     columns = np.array([3, 0])
     every, some = fresh.predict(PROMPTS), fresh.predict_columns(PROMPTS, columns)
     np.testing.assert_array_equal(some.losses, every.losses[:, columns])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,13 +122,16 @@ def test_unmeasured_experts_are_predicted_as_if_they_had_the_ability_of_the_prio
     perception, library, prior_abilities
 ):
     """The factored form against the plain one, which has a mean and a covariance per expert."""
-    perception.soft_threshold = SoftThreshold(perception.soft_threshold.incumbent, 0.05)
-    perception.uncertainty = None  # it would widen the std of untypical prompts
+    perception = perception.replace(
+        soft_threshold=SoftThreshold(perception.soft_threshold.incumbent, 0.05),
+        uncertainty=None,  # it would widen the std of untypical prompts
+    )
     observed = perception.observed_experts
     for i in UNMEASURED:
         observed = observed.with_ability(library.names[i], prior_abilities[i])
     positions = perception.locate(perception.head.prepare(perception.extract_features(PROMPTS)))
-    plain, _ = perception.predict_from_positions(positions, observed)
+    beliefs = replace(perception.beliefs, observed_experts=observed)
+    plain, _ = perception.predict_from_positions(positions, beliefs)
     found = perception.for_library(library).predict(PROMPTS)
     columns = len(perception.abilities) + np.arange(len(UNMEASURED))
     np.testing.assert_allclose(found.losses[:, UNMEASURED], plain.losses[:, columns], atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -97,6 +98,23 @@ def test_threads_lose_no_update() -> None:
         list(pool.map(lambda _: tracker.update(0.5, False), range(5000)))
     assert len(tracker._recent) == len(tracker._sorted) == 1000
     assert tracker.level == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_can_update_a_tracker_that_a_thread_of_its_parent_updates(finishes_in_child):
+    tracker, is_held, release = ShareTracker(0.5), threading.Event(), threading.Event()
+
+    def hold():
+        with tracker._lock:
+            is_held.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(60)
+    assert finishes_in_child(lambda: tracker.copy().update(0.5, True))
+    release.set()
+    thread.join()
 
 
 @pytest.mark.parametrize(

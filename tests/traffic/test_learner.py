@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
 from multiprocessing import get_context
@@ -403,3 +404,28 @@ def test_an_ability_of_float32_is_learned_in_float64(learner, rows):
     ability = learner.ability(KNOWN)
     assert isinstance(ability, Gaussian)
     assert ability.mean.dtype == np.float64
+
+
+def test_probes_are_found_while_another_thread_learns(learned):
+    """A router asks for them in each decision, and the log is read in the background."""
+    learner = Learner(learned, Library(learned.experts))
+    suspects, is_over = learner.state.suspects, threading.Event()
+
+    def learn():
+        while not is_over.is_set():
+            for i in range(50):
+                suspects[f"expert {i}"] = None
+            for i in range(50):
+                del suspects[f"expert {i}"]
+
+    thread, interval = threading.Thread(target=learn), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(1_000):
+            learner.probes(None, choice=KNOWN)
+            assert not learner.has_learned
+    finally:
+        is_over.set()
+        thread.join()
+        sys.setswitchinterval(interval)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -179,3 +182,59 @@ def test_what_waits_is_counted(writer, store):
     store.goes_on.set()
     assert writer.flush(10)
     assert writer.waiting == 0
+
+
+def test_no_loss_is_left_uncounted_when_threads_lose_records_at_once(writer):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            done = [pool.submit(writer.lose, ["x"], "a reason") for _ in range(4_000)]
+        for one in done:
+            one.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert writer.lost == {"records": 4_000}
+
+
+def test_what_threads_record_while_the_writer_is_closed_is_written_or_counted_as_lost(
+    writer, store
+):
+    interval, n_threads, n_records = sys.getswitchinterval(), 8, 500
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(n_threads) as pool:
+            done = [
+                pool.submit(lambda: [writer.put(i) for i in range(n_records)])
+                for _ in range(n_threads)
+            ]
+            writer.close(10)
+        for one in done:
+            one.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(store.records) + writer.lost["records"] == n_threads * n_records
+    assert writer.waiting == 0
+
+
+def test_a_record_that_comes_between_the_question_and_the_end_is_counted_as_lost(writer, store):
+    class ClosesWhenFilled(deque):
+        def append(self, record):
+            self.append = super().append
+            writer.close(10)
+            super().append(record)
+
+    writer._queue = ClosesWhenFilled()
+    assert not writer.put("late")
+    assert (store.records, writer.lost) == ([], {"records": 1})
+
+
+def test_a_call_is_cancelled_while_the_lock_is_held_because_finalizers_do_that_anywhere(writer):
+    cancel = writer.call_every(60, lambda: None)
+    with writer._lock:
+        thread = threading.Thread(target=cancel, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert writer._tasks == []
+    cancel()  # a second time changes nothing

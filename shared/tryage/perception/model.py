@@ -25,7 +25,7 @@ from tryage.perception.head import LatentPositions, mix_positions
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
-from tryage.perception.unmeasured import LibraryPerception, ObservedExperts
+from tryage.perception.unmeasured import Beliefs, LibraryPerception, ObservedExperts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +47,13 @@ class LearnedPerception(Perception):
     """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])`.
 
     The `feature_extractor` is `phi`, the `head` is `g`, and `abilities` are the `a_i`
-    (docs/concepts.md). The `metadata_prior` is the belief about experts that were never measured;
-    without one, each of them is expected to be like the mean of the known experts.
-    `observed_experts` are the unmeasured experts for which feedback arrived. `forecasts` are means
-    by category `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds
-    figures that were measured while training, on prompts that were not trained on. The
-    `second_stage` is a slower perception that a router asks where two experts are close.
+    (docs/concepts.md). What feedback changes are the `beliefs`, and these are replaced as a whole:
+    threads that predict meanwhile see those of one moment. The `metadata_prior` is the belief about
+    experts that were never measured; without one, each of them is expected to be like the mean of
+    the known experts. `observed_experts` are the unmeasured experts for which feedback arrived.
+    `forecasts` are means by category `(n_categories, n_experts)` of a measure, such as
+    `output_tokens`. `report` holds figures that were measured while training, on prompts that were
+    not trained on. The `second_stage` is a slower perception that a router asks where two experts are close.
     `uncertainty` was fitted on prompts that were not trained on; perceptions of earlier versions
     have none.
     """
@@ -80,25 +81,39 @@ class LearnedPerception(Perception):
         self.encoder = encoder
         self.feature_extractor = feature_extractor
         self.head = head
-        self.abilities = abilities
-        self.soft_threshold = soft_threshold
         self.link = link
         self.metadata_prior = metadata_prior or pooled_prior(abilities.prior)
-        self.observed_experts = observed_experts or ObservedExperts((), abilities.take([]))
+        observed = observed_experts or ObservedExperts((), abilities.take([]))
+        self.beliefs = Beliefs(abilities, soft_threshold, observed)
         self.forecasts = dict(forecasts or {})
         self.report = dict(report or {})
         self.second_stage = second_stage
         self.uncertainty = uncertainty
         self._lock = ForkSafeLock()
 
+    @property
+    def abilities(self) -> Abilities:
+        """The abilities of the known experts, as they are believed now."""
+        return self.beliefs.abilities
+
+    @property
+    def soft_threshold(self) -> SoftThreshold:
+        """What shrinks the predictions, and the expert that others have to beat now."""
+        return self.beliefs.soft_threshold
+
+    @property
+    def observed_experts(self) -> ObservedExperts:
+        """The unmeasured experts for which feedback arrived, as they are believed now."""
+        return self.beliefs.observed_experts
+
     def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
         """Return a copy of this perception with some parts replaced."""
         names = (
-            *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
-            *("link", "metadata_prior", "observed_experts", "forecasts", "report", "second_stage"),
-            "uncertainty",
+            *("experts", "encoder", "feature_extractor", "head", "link", "metadata_prior"),
+            *("forecasts", "report", "second_stage", "uncertainty"),
         )
-        return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
+        parts = {name: getattr(self, name) for name in names} | self.beliefs.parts()
+        return LearnedPerception(**parts | changes)
 
     def __repr__(self) -> str:
         """Name the number of experts and the encoder."""
@@ -168,9 +183,10 @@ class LearnedPerception(Perception):
 
     def losses_at(self, positions: FloatArray) -> Float32Array:
         """Return the losses of every expert for prompts at `positions`, `(batch, n_experts)`."""
-        y = self.abilities.linear_predictions(positions)
-        best = self.soft_threshold.reference_predictions(y).best
-        return np.asarray(self.link.losses(self.soft_threshold(y), best), np.float32)
+        beliefs = self.beliefs
+        y = beliefs.abilities.linear_predictions(positions)
+        best = beliefs.soft_threshold.reference_predictions(y).best
+        return np.asarray(self.link.losses(beliefs.soft_threshold(y), best), np.float32)
 
     def ability_std_at(self, positions: FloatArray) -> Float32Array:
         """Return how uncertain abilities are for prompts at `positions`, `(batch, n_experts)`."""
@@ -200,22 +216,25 @@ class LearnedPerception(Perception):
     def predict_from_positions(
         self,
         positions: LatentPositions,
-        observed_experts: ObservedExperts | None = None,
+        beliefs: Beliefs | None = None,
         columns: ColumnIndex = ALL_COLUMNS,
     ) -> tuple[Prediction, ReferencePredictions]:
-        """Predict some `columns` of the known experts, or all known and all `observed_experts`.
+        """Predict some `columns` of the known experts, or all experts that `beliefs` are about.
 
         Losses are `(batch, n_known + n_observed)`, the known experts first. Also returns the linear
         predictions of the incumbent and of the best expert.
         """
-        y, y_std = positions.predict(self.abilities, columns)
-        if observed_experts is not None and observed_experts.names:
-            observed_predictions = positions.predict(observed_experts.abilities)
+        observed = () if beliefs is None else beliefs.observed_experts.names
+        beliefs = self.beliefs if beliefs is None else beliefs
+        y, y_std = positions.predict(beliefs.abilities, columns)
+        if observed:
+            observed_predictions = positions.predict(beliefs.observed_experts.abilities)
             y, y_std = (
                 np.concatenate(pair, axis=1)
                 for pair in zip((y, y_std), observed_predictions, strict=True)
             )
-        references, shrunk_y = self.soft_threshold.reference_predictions(y), self.soft_threshold(y)
+        soft_threshold = beliefs.soft_threshold
+        references, shrunk_y = soft_threshold.reference_predictions(y), soft_threshold(y)
         std = self.link.std(y[:, columns], y_std, references.best)
         losses = self.link.losses(shrunk_y[:, columns], references.best)
         return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
@@ -242,9 +261,10 @@ class LearnedPerception(Perception):
 
     def prior(self) -> tuple[float, float]:
         """Return the loss that is expected of an unmeasured expert, and its standard deviation."""
-        prior = self.abilities.prior
+        abilities = self.abilities
+        prior = abilities.prior
         y, variance = np.array(prior.mean[:1]), np.array(prior.covariance[:1, 0])
-        best = self.abilities.means[:, 0].min(keepdims=True)
+        best = abilities.means[:, 0].min(keepdims=True)
         std = self.link.std(y, np.sqrt(variance), best)
         return float(self.link.losses(y, best)[0]), float(std[0])
 
@@ -272,14 +292,15 @@ class LearnedPerception(Perception):
         """
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
-        positions = self.latent_positions(list(losses))
-        ability = self._update_ability(self.ability(expert), positions, list(losses.values()))
+        now = self.copy()  # what feedback changes meanwhile stays out
+        positions = now.latent_positions(list(losses))
+        ability = now._update_ability(now.ability(expert), positions, list(losses.values()))  # noqa: SLF001 - of its own class
         values = np.array(list(losses.values()), np.float64)
         # A known expert was measured on other kinds of prompts, too, of which these tell little.
         max_std = LEVEL_STD if expert.name in self.experts else WIDE_LEVEL_STD
-        ability = self.with_level(ability, positions, values, max_std)
-        return self.with_ability(expert.name, ability).replace(
-            second_stage=self.second_stage and self.second_stage.onboard(expert, losses)
+        ability = now.with_level(ability, positions, values, max_std)
+        return now.with_ability(expert.name, ability).replace(
+            second_stage=now.second_stage and now.second_stage.onboard(expert, losses)
         )
 
     def with_level(
@@ -296,13 +317,13 @@ class LearnedPerception(Perception):
 
     def with_ability(self, name: str, ability: Gaussian) -> LearnedPerception:
         """Return a perception with this belief about an expert, which may be new; others stay."""
-        index = self._index(name)
-        abilities, is_known = self.abilities.with_ability(index, ability), index is not None
+        index, beliefs = self._index(name), self.beliefs
+        abilities, is_known = beliefs.abilities.with_ability(index, ability), index is not None
         return self.replace(
             experts=self.experts if is_known else (*self.experts, name),
             abilities=abilities,
-            soft_threshold=_update_incumbent(self.soft_threshold, abilities),
-            observed_experts=self.observed_experts.without_expert(name),
+            soft_threshold=_update_incumbent(beliefs.soft_threshold, abilities),
+            observed_experts=beliefs.observed_experts.without_expert(name),
             forecasts=self.forecasts if is_known else _append_unknown_expert(self.forecasts),
         )
 
@@ -319,32 +340,32 @@ class LearnedPerception(Perception):
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
         positions = self.latent_positions([prompt])
         with self._lock:
+            beliefs = self.beliefs
             ability = self._update_ability(
-                self.abilities.ability(index), positions, [loss], MAX_SURPRISE
+                beliefs.abilities.ability(index), positions, [loss], MAX_SURPRISE
             )
-            self.abilities = self.abilities.with_ability(index, ability)
-            self.soft_threshold = _update_incumbent(self.soft_threshold, self.abilities)
+            abilities = beliefs.abilities.with_ability(index, ability)
+            soft_threshold = _update_incumbent(beliefs.soft_threshold, abilities)
+            self.beliefs = Beliefs(abilities, soft_threshold, beliefs.observed_experts)
 
     def observe_unmeasured(self, prompt: str, name: str, loss: float, prior: Gaussian) -> None:
         """Learn from one measured loss of an unmeasured expert: the update starts from `prior`."""
         positions = self.latent_positions([prompt])
         with self._lock:
-            index = self.observed_experts.index(name)
-            ability = prior if index is None else self.observed_experts.abilities.ability(index)
+            observed = self.observed_experts
+            index = observed.index(name)
+            ability = prior if index is None else observed.abilities.ability(index)
             ability = self._update_ability(ability, positions, [loss], MAX_SURPRISE)
-            self.observed_experts = self.observed_experts.with_ability(name, ability)
+            observed = observed.with_ability(name, ability)
+            self.beliefs = replace(self.beliefs, observed_experts=observed)
 
-    def replace_beliefs(
-        self, abilities: Abilities, observed_experts: ObservedExperts, soft_threshold: SoftThreshold
-    ) -> None:
+    def replace_beliefs(self, beliefs: Beliefs) -> None:
         """Put other beliefs about the same experts in the place of the present ones.
 
-        Other threads may predict meanwhile. Each part is replaced as a whole.
+        Other threads may predict meanwhile, each with the beliefs of one moment.
         """
         with self._lock:
-            self.abilities = abilities
-            self.observed_experts = observed_experts
-            self.soft_threshold = soft_threshold
+            self.beliefs = beliefs
 
     def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
         """Return the positions `[1, g(phi(z))]` of prompts, float64, `(batch, 1 + rank)`."""
@@ -357,12 +378,12 @@ class LearnedPerception(Perception):
 
     def ability(self, expert: Expert) -> Gaussian:
         """Return the belief about an expert: measured, from feedback, or from its facts."""
-        index = self._index(expert.name)
+        index, observed = self._index(expert.name), self.observed_experts
         if index is not None:
             return self.abilities.ability(index)
-        observed_index = self.observed_experts.index(expert.name)
+        observed_index = observed.index(expert.name)
         if observed_index is not None:
-            return self.observed_experts.abilities.ability(observed_index)
+            return observed.abilities.ability(observed_index)
         return self.for_library(Library([expert])).prior_ability(expert.name)
 
     def _update_ability(
@@ -373,12 +394,12 @@ class LearnedPerception(Perception):
         max_surprise: float = math.inf,
     ) -> Gaussian:
         """Update an ability by losses measured at positions `(batch, 1 + rank)`."""
-        measured_losses = np.array([[float(loss)] for loss in losses])
-        best = self.soft_threshold.reference_predictions(
-            self.abilities.linear_predictions(positions)
+        measured_losses, beliefs = np.array([[float(loss)] for loss in losses]), self.beliefs
+        best = beliefs.soft_threshold.reference_predictions(
+            beliefs.abilities.linear_predictions(positions)
         ).best
         targets = self.link.training_targets(measured_losses, best)[:, 0]
-        return ability.posterior(positions, targets, self.abilities.noise, max_surprise)
+        return ability.posterior(positions, targets, beliefs.abilities.noise, max_surprise)
 
 
 def _update_incumbent(soft_threshold: SoftThreshold, abilities: Abilities) -> SoftThreshold:

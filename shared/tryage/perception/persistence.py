@@ -284,6 +284,7 @@ _ENCODER_CLASSES: dict[str, type[StaticEncoder | TransformerEncoder | HiddenStat
 def save_perception(perception: LearnedPerception, folder: Path) -> None:
     """Write a perception; big arrays are rounded, which changes no decision that matters."""
     folder.mkdir(parents=True, exist_ok=True)
+    perception = perception.copy()  # other threads may learn meanwhile
     arrays: ArrayDict = {}
     parts = {
         name: serialize(getattr(perception, name), name, arrays)

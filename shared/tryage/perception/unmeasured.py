@@ -56,7 +56,7 @@ class LibraryPerception(Perception):
         columns = match_columns(perception.experts, library)
         self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
         self._known_columns = columns[self._known_rows]
-        self._first_abilities = perception.abilities  # feedback replaces those of the perception
+        self._first_abilities = perception.beliefs.abilities  # feedback replaces the beliefs
         self._references = self._find_references()
         self._last_measured: MeasuredExperts | None = None
         if len(library) > _MAX_LAZY:
@@ -129,10 +129,11 @@ class LibraryPerception(Perception):
         """Return losses and their standard deviations, `(batch, n)`, in library order."""
         measured = self._measured_experts()
         prediction, references = self._perception.predict_from_positions(
-            positions, measured.observed
+            positions, measured.beliefs
         )
-        prior = measured.prior
-        from_prior = self._predict_from_prior(positions, references, prior) if len(prior) else None
+        from_prior = None
+        if len(measured.prior):
+            from_prior = self._predict_from_prior(positions, references, measured)
         losses, std = (
             measured.join(own, None if from_prior is None else from_prior[i])
             for i, own in enumerate((prediction.losses, prediction.std))
@@ -146,46 +147,51 @@ class LibraryPerception(Perception):
 
     def _measured_experts(self) -> MeasuredExperts:
         """Return which experts are measured or like a measured one; it changes with feedback."""
-        perception, last = self._perception, self._last_measured
-        abilities, observed = perception.abilities, perception.observed_experts
-        if last is None or last.source[0] is not abilities or last.source[1] is not observed:
-            with_references = self._observed_experts(observed)
-            rows, columns = self._measured_rows_and_columns(with_references)
+        source, last = self._perception.beliefs, self._last_measured
+        if last is None or last.source is not source:
+            beliefs = replace(source, observed_experts=self._observed_experts(source))
+            rows, columns = self._measured_rows_and_columns(beliefs.observed_experts)
             is_measured = np.zeros(len(self.experts), np.bool_)
             is_measured[rows] = True
             others = np.flatnonzero(~is_measured)
             # Of many, all are predicted: selecting them would take longer.
             prior = self._prior_abilities
             prior = prior.take(others) if 2 * others.size < len(prior) else prior
-            source = (abilities, observed)
-            last = MeasuredExperts(source, with_references, rows, columns, others, prior)
+            last = MeasuredExperts(source, beliefs, rows, columns, others, prior)
             self._last_measured = last
         return last
 
-    def _observed_experts(self, observed_experts: ObservedExperts) -> ObservedExperts:
+    def _observed_experts(self, beliefs: Beliefs) -> ObservedExperts:
         """Return the experts with feedback, and those that are like a known model."""
-        observed = set(observed_experts.names)
+        observed = set(beliefs.observed_experts.names)
         new_names = [name for name in self._references if name not in observed]
-        return observed_experts.with_new(new_names, list(map(self.prior_ability, new_names)))
+        priors = [self._prior_ability(name, beliefs.abilities) for name in new_names]
+        return beliefs.observed_experts.with_new(new_names, priors)
 
     def prior_ability(self, name: str) -> Gaussian:
         """Return the belief about an unmeasured expert before any feedback."""
+        return self._prior_ability(name, self._perception.beliefs.abilities)
+
+    def _prior_ability(self, name: str, known: Abilities) -> Gaussian:
         reference = self._references.get(name)
         if reference is None:
             return self._prior_abilities[self._library.index(name)]
         spread = self._prior_abilities.residual_covariance
         slope = getattr(self._perception.link, "slope", 1.0)  # only the loss of answers has one
-        return reference.ability(self._perception.abilities, spread, slope)
+        return reference.ability(known, spread, slope)
 
     def _predict_from_prior(
-        self, positions: LatentPositions, references: ReferencePredictions, prior: PriorAbilities
+        self,
+        positions: LatentPositions,
+        references: ReferencePredictions,
+        measured: MeasuredExperts,
     ) -> tuple[Float32Array, Float32Array]:
         """Predict experts from their metadata, `(batch, n)`, with the standard deviations."""
-        soft_threshold, link = self._perception.soft_threshold, self._perception.link
+        prior, beliefs, link = measured.prior, measured.beliefs, self._perception.link
         best = references.best.astype(np.float32)
         slopes = (positions.positions @ prior.slopes.T).astype(np.float32)
         offsets = (positions.positions @ prior.offsets.T).astype(np.float32)
-        mean_ability = Gaussian(self._perception.abilities.prior.mean, prior.residual_covariance)
+        mean_ability = Gaussian(beliefs.abilities.prior.mean, prior.residual_covariance)
         batch_std = positions.prior_std(mean_ability)[:, None].astype(np.float32)
         losses = np.empty((len(slopes), len(prior)), np.float32)
         std = np.empty_like(losses)
@@ -196,7 +202,7 @@ class LibraryPerception(Perception):
             np.matmul(slopes, prior.inputs[:, block], out=y)
             y += offsets.take(prior.profile_index[block], axis=1)
             np.multiply(batch_std, prior.std_factors[block], out=y_std)
-            soft_threshold.apply_inplace(y, references.incumbent)
+            beliefs.soft_threshold.apply_inplace(y, references.incumbent)
             link.apply_inplace(y, y_std, best)
         return losses, std
 
@@ -248,14 +254,14 @@ class LibraryPerception(Perception):
 class MeasuredExperts:
     """Which experts of a library are measured, and the belief about all others.
 
-    `observed` are those beside the known ones. The expert at position `rows[i]` of the library is
-    the one at `columns[i]` of `LearnedPerception.predict_from_positions`. `prior` is the belief
-    about the `others`, or about all experts. `source` are the abilities and the observed experts
-    of the perception that this was computed from.
+    `beliefs` are those about the measured ones, and `source` what they were made from: those of the
+    perception. The expert at position `rows[i]` of the library is the one at `columns[i]` of
+    `LearnedPerception.predict_from_positions`. `prior` is the belief about the `others`, or about
+    all experts.
     """
 
-    source: tuple[Abilities, ObservedExperts]
-    observed: ObservedExperts
+    source: Beliefs
+    beliefs: Beliefs
     rows: IndexArray
     columns: IndexArray
     others: IndexArray
@@ -278,11 +284,9 @@ class MeasuredPerception(Protocol):
     """What a `LibraryPerception` needs of the `LearnedPerception` of the measured experts."""
 
     experts: tuple[str, ...]
-    abilities: Abilities
-    soft_threshold: SoftThreshold
+    beliefs: Beliefs
     link: Link
     metadata_prior: MetadataPrior
-    observed_experts: ObservedExperts
     uncertainty: UncertaintyCalibration | None
 
     def estimator_inputs(self, prompts: Sequence[str]) -> EstimatorInputs:
@@ -294,9 +298,9 @@ class MeasuredPerception(Protocol):
         ...
 
     def predict_from_positions(
-        self, positions: LatentPositions, observed_experts: ObservedExperts
+        self, positions: LatentPositions, beliefs: Beliefs
     ) -> tuple[Prediction, ReferencePredictions]:
-        """Predict all known and all `observed_experts`, the known ones first."""
+        """Predict all experts that `beliefs` are about, the known ones first."""
         ...
 
     def kinds(self, inputs: EstimatorInputs) -> NDArray[Any]:
@@ -358,3 +362,24 @@ class ObservedExperts:
         """Remove an expert, if it is among them."""
         indices = [i for i, other_name in enumerate(self.names) if other_name != name]
         return ObservedExperts(tuple(self.names[i] for i in indices), self.abilities.take(indices))
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What a perception believes of its experts at one moment; feedback replaces all of it at once.
+
+    `abilities` are those of the known experts. `soft_threshold` names the one that others have to
+    beat. `observed_experts` are the others for which feedback arrived.
+    """
+
+    abilities: Abilities
+    soft_threshold: SoftThreshold
+    observed_experts: ObservedExperts
+
+    def parts(self) -> dict[str, Any]:
+        """Return the fields by their names."""
+        return {
+            "abilities": self.abilities,
+            "soft_threshold": self.soft_threshold,
+            "observed_experts": self.observed_experts,
+        }

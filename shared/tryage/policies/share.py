@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.validation import check_integer, check_number
+from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,7 +53,7 @@ class ShareTracker:
         self.level = 1.0 - self.share
         self._recent = deque([float(one) for one in scores], maxlen=self.window)
         self._sorted = sorted(self._recent)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def preview(self, scores: Sequence[float]) -> list[bool]:
         """Return which of the next requests are above the threshold, and remember nothing.
@@ -120,4 +120,4 @@ class ShareTracker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state, with a lock of its own."""
-        vars(self).update(state, _lock=threading.Lock())
+        vars(self).update(state, _lock=ForkSafeLock())

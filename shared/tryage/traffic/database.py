@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import exc
 from tryage.core.redaction import describe_error
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, TrafficError
-from tryage.locks import ForkSafeLock
+from tryage.locks import ForkBarrier, ForkSafeLock
 from tryage.traffic.migrate import current_version, migrate
 from tryage.traffic.schema import VERSION
 
@@ -47,7 +48,9 @@ class StoreUnreachableError(TrafficError):
 class Database:
     """A database that is opened, and migrated to the newest tables, when it is first used.
 
-    Threads may share it, and a child of a fork opens its own connections.
+    Threads may share it, and a child of a fork opens its own connections. SQLite keeps its locks by
+    process: where a connection is open at a fork, the child believes that it holds the locks of its
+    parent, and takes none. So a fork waits for transactions, and closes all connections to a file.
 
     Args:
         url: As SQLAlchemy writes it; `parse_url` checks it.
@@ -59,7 +62,9 @@ class Database:
         self.url, self._create = url, create
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._timeout = timeout
-        self._lock = ForkSafeLock()
+        self._lock, self._write_lock = ForkSafeLock(), ForkSafeLock()
+        self._writing_thread: int | None = None
+        self._barrier = ForkBarrier(self._prepare_fork)
         self._engine: sa.Engine | None = None
         self._process = os.getpid()
         self._is_migrated = False
@@ -72,7 +77,7 @@ class Database:
             TrafficError: the store is of a newer version of Tryage, or of another program.
             StoreUnreachableError: it cannot be reached now.
         """
-        with self._wrap_errors():
+        with self._use():
             self._open()
 
     @contextmanager
@@ -82,7 +87,7 @@ class Database:
         Raises:
             TrafficError: the database cannot be opened or read.
         """
-        with self._wrap_errors():
+        with self._use():
             options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
             with self._open().connect() as raw:
                 connection = raw.execution_options(**options)
@@ -93,13 +98,14 @@ class Database:
     def write(self, *, is_durable: bool) -> Iterator[sa.Connection]:
         """Yield a connection whose changes are committed together at the end of the block.
 
-        In SQLite no other transaction writes meanwhile. What `is_durable` survives a loss of power,
+        In SQLite no other transaction writes meanwhile: threads wait for each other without a limit
+        of time, another process for the timeout. What `is_durable` survives a loss of power,
         anything else a crash of the process.
 
         Raises:
             TrafficError: the database cannot be opened or written.
         """
-        with self._wrap_errors(), self._open().connect() as raw:
+        with self._turn_to_write(), self._use(), self._open().connect() as raw:
             if self.is_sqlite:
                 level = "FULL" if is_durable else "NORMAL"
                 _execute_outside(raw, f"PRAGMA synchronous={level}")
@@ -114,9 +120,14 @@ class Database:
             TrafficError: the store fails.
         """
         if self.is_sqlite:
-            with self._wrap_errors(), self._open().connect() as connection:
+            with self._use(), self._open().connect() as connection:
                 for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
                     _execute_outside(connection, statement)
+
+    def _prepare_fork(self) -> None:
+        engine = self._engine
+        if self.is_sqlite and engine is not None and self._process == os.getpid():
+            engine.dispose()
 
     def close(self) -> None:
         """Close all connections; the database opens again when it is used."""
@@ -215,9 +226,28 @@ class Database:
                 migrate(connection, self.describe())
 
     @contextmanager
-    def _wrap_errors(self) -> Iterator[None]:
-        try:
+    def _turn_to_write(self) -> Iterator[None]:
+        """Let one thread after the other write: SQLite polls, so a busy one might never succeed.
+
+        A finalizer may write in the middle of a transaction of its thread, and must not wait.
+        """
+        thread = threading.get_ident()
+        if not self.is_sqlite or self._writing_thread == thread:
             yield
+            return
+        with self._write_lock:
+            self._writing_thread = thread
+            try:
+                yield
+            finally:
+                self._writing_thread = None
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        """Keep forks away from a file, and raise our own errors."""
+        try:
+            with self._barrier.block() if self.is_sqlite else nullcontext():
+                yield
         except TrafficError:
             raise
         except (exc.DataError, exc.IntegrityError, OverflowError) as error:

@@ -97,9 +97,10 @@ class DecisionLog:
         live, frozen = self.perception, self.frozen
         if not (isinstance(live, LearnedPerception) and isinstance(frozen, LearnedPerception)):
             return False
+        now, before = live.beliefs, frozen.beliefs
         return (
-            live.abilities is not frozen.abilities
-            or live.observed_experts is not frozen.observed_experts
+            now.abilities is not before.abilities
+            or now.observed_experts is not before.observed_experts
         )
 
     @property

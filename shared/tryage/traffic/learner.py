@@ -15,7 +15,7 @@ import numpy as np
 
 from tryage.errors import InputError
 from tryage.perception.abilities import Gaussian
-from tryage.perception.unmeasured import ObservedExperts
+from tryage.perception.unmeasured import Beliefs, ObservedExperts
 from tryage.perception.wrappers import match_columns
 from tryage.traffic.beliefs import Belief, first_belief, forget, update_belief
 from tryage.traffic.drift import ExpectedLoss
@@ -444,7 +444,8 @@ class Learner:
         that one is asked now and then, so that the guard can judge. In all it is at most two
         shares.
         """
-        in_doubt = self.state.suspects or sorted(self.state.unlucky)
+        # Copies, because another thread may learn meanwhile.
+        in_doubt = list(self.state.suspects) or sorted(self.state.unlucky)
         names = [self._library_names.get(name, name) for name in in_doubt]
         names = [name for name in names if name != choice]
         shares = {name: PROBE_SHARE / len(names) for name in names}
@@ -471,11 +472,12 @@ class Learner:
     @property
     def has_learned(self) -> bool:
         """Whether any belief differs from the frozen router's."""
-        return any(belief.count for belief in self.state.beliefs.values())
+        return any(belief.count for belief in list(self.state.beliefs.values()))
 
     def apply(self, perception: LearnedPerception) -> None:
         """Put the beliefs into a live perception, in place; other threads may predict meanwhile."""
-        abilities, observed = self._perception.abilities, self._perception.observed_experts
+        frozen = self._perception.beliefs
+        abilities, observed = frozen.abilities, frozen.observed_experts
         if self.has_learned:
             means = (abilities.means + self.state.common.mean).astype(abilities.means.dtype)
             covariances = abilities.covariances.copy()
@@ -485,7 +487,7 @@ class Learner:
             abilities = replace(abilities, means=means, covariances=covariances)
             names = self._unmeasured_names()
             observed = ObservedExperts(names, self._joint_abilities(names, abilities))
-        perception.replace_beliefs(abilities, observed, self._soft_threshold)
+        perception.replace_beliefs(Beliefs(abilities, self._soft_threshold, observed))
 
     def _joint_abilities(self, names: Sequence[str], known: Abilities) -> Abilities:
         """Return the abilities of some experts, in the precision of the `known` ones."""

@@ -65,7 +65,7 @@ class Writer:
         self._stored_lost: Counter[str] = Counter()  # those that the store knows of
         self._lost_stored_at: float | None = None
         self.is_closed = False
-        self._lock = ForkSafeLock()
+        self._lock, self._count_lock = ForkSafeLock(), ForkSafeLock()
         self._renew()
         _WRITERS.add(self)
         _renew_after_forks()
@@ -87,6 +87,9 @@ class Writer:
             self.lose([record], "it is closed" if self.is_closed else "the queue is full")
             return False
         self._queue.append(record)
+        if self.is_closed:  # since the question above: the thread may have ended
+            self._lose_queue()
+            return False
         if not self._wake.is_set():
             self._start_thread()
             self._wake.set()
@@ -119,21 +122,38 @@ class Writer:
         self._hurry.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
-        left = [one for one in (*self._batch, *self._queue) if not isinstance(one, _Marker)]
-        self._queue, self._batch = deque(), []
-        self.lose(left, "the log was closed while its store failed")
-        if not left:
+        batch, self._batch = self._batch, []
+        self._queue.extendleft(reversed(batch))
+        if not self._lose_queue():
             self._report_lost(is_last=True)
 
+    def _lose_queue(self) -> bool:
+        """Count what is still queued after the end as lost; return whether that was anything.
+
+        Threads that record at that moment do the same: each record is counted by one of them.
+        """
+        left = []
+        with suppress(IndexError):  # the queue is empty
+            while True:
+                one = self._queue.popleft()
+                if isinstance(one, _Marker):
+                    one.end(is_written=False)
+                else:
+                    left.append(one)
+        self.lose(left, "the log was closed, or its store failed until then")
+        return bool(left)
+
     def call_every(self, seconds: float, function: Callable[[], object]) -> Callable[[], None]:
-        """Call a function from the thread in intervals; return what ends that."""
+        """Call a function from the thread in intervals; return what ends that.
+
+        What is returned takes no lock: finalizers call it, which may run in the middle of anything.
+        """
         task = _Task(function, seconds, time.monotonic() + seconds)
-        with self._lock:
-            self._tasks = [*self._tasks, task]
+        self._tasks.append(task)
 
         def cancel() -> None:
-            with self._lock:
-                self._tasks = [one for one in self._tasks if one is not task]
+            with suppress(ValueError):  # it was cancelled before
+                self._tasks.remove(task)
 
         self._start_thread()
         self._wake.set()
@@ -196,7 +216,8 @@ class Writer:
 
     def _report_lost(self, *, is_last: bool = False) -> None:
         """Store what was lost since the last time, at most once a minute."""
-        now, losses = time.monotonic(), self.lost - self._stored_lost
+        with self._count_lock:
+            now, losses = time.monotonic(), self.lost - self._stored_lost
         if not losses or self._store_lost is None:
             return
         due = 0.0 if self._lost_stored_at is None else self._lost_stored_at + REPORT_INTERVAL
@@ -223,9 +244,10 @@ class Writer:
     def lose(self, records: Sequence[Any], reason: str) -> None:
         """Count records as lost, and warn of it, at most once in a minute."""
         if records:
-            for record in records:
-                self.lost[self._name_of(record)] += 1
-            counts = ", ".join(f"{count} {name}" for name, count in sorted(self.lost.items()))
+            with self._count_lock:
+                self.lost.update(map(self._name_of, records))
+                lost = sorted(self.lost.items())
+            counts = ", ".join(f"{count} {name}" for name, count in lost)
             self.warn(f"The log of traffic loses records, because {reason}: {counts} so far.")
 
     def warn(self, message: str) -> None:
@@ -236,11 +258,11 @@ class Writer:
             _LOGGER.warning("%s", message)
 
     def _seconds_until_task(self) -> float | None:
-        dues = [task.due for task in self._tasks]
+        dues = [task.due for task in list(self._tasks)]
         return max(min(dues) - time.monotonic(), 0.0) if dues else None
 
     def _run_tasks(self) -> None:
-        for task in self._tasks:
+        for task in list(self._tasks):
             if time.monotonic() >= task.due:
                 try:
                     task.function()
