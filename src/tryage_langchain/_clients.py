@@ -25,8 +25,9 @@ from tryage.chat.efforts import (
 )
 from tryage.chat.model_names import model_name_of
 from tryage.chat.settings import check_settings
-from tryage.core.redaction import without_secrets
+from tryage.core.redaction import has_secrets, without_secrets
 from tryage.core.validation import require_extra
+from tryage.errors import InputError
 from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
 from tryage_langchain._profiles import facts_from_profile, profile_of
 
@@ -96,10 +97,11 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         message has the nearest name among the fields of `owner` and of the models' classes.
 
         Raises:
-            InputError: a setting means nothing.
+            InputError: a setting means nothing, or a credential would go to several providers.
         """
         sources = map(self._plain_source, self._sources)
         strings = [source for source in sources if isinstance(source, str)]
+        check_credentials(strings, self._settings)
         if names := uncommon_settings(self._settings):
             classes = [model_class(source, self._settings) for source in strings]
             if None not in classes:  # a class whose package is not installed may take anything
@@ -176,6 +178,32 @@ def model_class(model: str, settings: Mapping[str, Any]) -> type[BaseChatModel] 
 def uncommon_settings(settings: Mapping[str, Any]) -> list[str]:
     """Return the settings that not every class takes."""
     return [name for name in settings if name not in _INIT_SETTINGS | _COMMON_SETTINGS]
+
+
+def check_credentials(models: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Raise if a credential among the settings would be sent to the servers of several providers.
+
+    With a `base_url`, all are sent to that one server.
+
+    Raises:
+        InputError: it would.
+    """
+    names = [name for name, value in settings.items() if has_secrets({name: value})]
+    if not names or settings.get("base_url"):
+        return
+    classes = {model.partition(":")[0]: model_class(model, settings) for model in models}
+    for name in names:
+        takers = {
+            provider if cls is None else cls.__name__
+            for provider, cls in classes.items()
+            if name in accepted_settings(cls, settings)
+        }
+        if len(takers) > 1:
+            raise InputError(
+                f"{name} would be sent to several providers ({', '.join(sorted(takers))}). Leave "
+                "it out, so that each client reads its own variable of the environment; or give "
+                "the models as objects, each with its own; or a base_url that serves all of them."
+            )
 
 
 def accepted_settings(

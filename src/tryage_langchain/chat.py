@@ -32,6 +32,7 @@ from tryage.chat.savings import Savings, SavingsCounter
 from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
+from tryage.core.redaction import without_secrets
 from tryage.core.request import estimate_tokens
 from tryage.telemetry.observer import trace
 from tryage_langchain._arguments import BoundArguments, bound_tools
@@ -396,5 +397,5 @@ class SharedState(NamedTuple):
 def _identity(model: Any) -> Any:
     """Return what distinguishes one model from another, without secrets."""
     if isinstance(model, BaseChatModel):
-        return dict(model._identifying_params)  # noqa: SLF001 - LangChain has no public name for it
+        return without_secrets(model._identifying_params)  # noqa: SLF001 - LangChain has no public name for it
     return model if isinstance(model, str) else type(model).__name__

@@ -39,6 +39,7 @@ from tryage.chat.outcomes import check_signals
 from tryage.chat.plan import COST_KEY
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
+from tryage.core.redaction import redacted_error
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
 from tryage.telemetry.observer import tracing_failures
@@ -367,7 +368,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     ) -> _PlannedCall:
         """Return the call of the default, or of the agent's own model."""
         _log.warning("Tryage could not route a model call: %s", type(error).__name__)
-        _log.debug("The failure of the routing", exc_info=error)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("The failure of the routing", exc_info=redacted_error(error))
         record: RoutingRecord = {
             "model": self._default,
             "reason": f"the routing failed: {type(error).__name__}",

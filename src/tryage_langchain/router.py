@@ -13,6 +13,7 @@ from langchain_core.runnables.router import RouterInput
 from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import ConfigDict, Field
 
+from tryage.chat.pickles import dump_without_keys, load_state
 from tryage.core.decision import Decision
 from tryage.core.policy import check_single_calls
 from tryage.errors import InputError, PersistenceError
@@ -227,6 +228,10 @@ class TryageRouter(RouterInvokeMixin):
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Draw the router with an edge to each of its runnables."""
         return build_graph(self, self._session.runnables, config)
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        """Pickle without the keys that runnables hold, at any depth."""
+        return load_state, (type(self), dump_without_keys(self.__getstate__()))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -17,9 +17,10 @@ from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.clients import HubClientFactory, base_url_of
 from tryage.chat.efforts import EffortSource, add_efforts, join_effort, split_effort
 from tryage.chat.model_names import model_name_of
+from tryage.chat.pickles import partial_without_keys
 from tryage.core.preferences import Preferences
-from tryage.core.redaction import is_secret, without_secrets
-from tryage.errors import InputError, MissingExtraError
+from tryage.core.redaction import without_secrets
+from tryage.errors import MissingExtraError
 from tryage_llamaindex._call import supports_tools
 from tryage_llamaindex._efforts import llm_with_effort, offered_efforts, own_effort
 
@@ -98,9 +99,7 @@ def _picklable_source(source: Any) -> Any:
     if isinstance(source, LLM):
         return LLMFactory(type(source), _picklable_settings(source))
     if isinstance(source, partial):
-        if any(is_secret("", argument) for argument in source.args):
-            raise InputError("A key in a partial's arguments is not pickled. Give it by its name.")
-        return partial(source.func, *source.args, **without_secrets(source.keywords))
+        return partial_without_keys(source)
     return source
 
 

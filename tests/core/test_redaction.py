@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import logging
 import pickle
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from tryage.core.redaction import (
     describe_error,
+    has_secrets,
     is_secret,
+    mask_known,
     redact,
     redacted_error,
+    sent_credentials,
+    without_credentials,
     without_secrets,
 )
 from tryage.errors import ClientError
@@ -87,6 +95,31 @@ def test_enough_forms_are_tested():
 def test_a_known_credential_is_masked_whatever_it_looks_like():
     assert redact("the server echoes plain words", "plain words") == "the server echoes ***"
     assert redact("nothing to mask", None, "") == "nothing to mask"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda secret: secret,
+        lambda secret: secret.replace("\\", "\\\\").replace('"', '\\"'),  # in JSON
+        lambda secret: quote(secret, safe=""),
+        lambda secret: quote(secret, safe="").replace("%20", "+"),
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: repr(secret.encode()),
+    ],
+    ids=["plain", "JSON", "address", "form", "Base64", "bytes"],
+)
+def test_a_known_credential_is_masked_in_every_way_of_writing(written):
+    secret = 'p@ss/w: "rd\\%'  # noqa: S105 - made up
+    text = f"We cannot serve {written(secret)} here."
+    assert mask_known(text, secret) in (
+        "We cannot serve *** here.", "We cannot serve b'***' here.", "We cannot serve ***= here.",
+        "We cannot serve ***== here.",
+    )  # fmt: skip
+
+
+def test_a_known_credential_at_the_end_of_what_is_read_is_not_cut_in_two():
+    assert "zq81kw" not in redact("x" * 9_995 + "zq81kw37mn", "zq81kw37mn")
 
 
 @pytest.mark.parametrize("part", ["eyJ-", "://a:", 'token="', "--", "-----BEGIN", "data:", "sk-"])
@@ -170,6 +203,20 @@ def test_credentials_are_removed_at_any_depth():
     assert without_secrets(given) == {"a": {"b": ["kept"]}, "c": ({},)}
 
 
+def test_headers_in_pairs_and_bytes_are_judged_too():
+    pairs = [("Authorization", "plain words"), (b"x-api-key", b"plain"), ("Accept", "*/*")]
+    assert has_secrets({"headers": pairs})
+    assert without_secrets({"headers": pairs}) == {"headers": [("Accept", "*/*")]}
+    assert is_secret("note", b"sk-abcdefgh")
+    assert not has_secrets({"stop": ["token", "secret"], "n": 5, "deep": [{"a": (1, "b")}]})
+
+
+def test_of_an_address_with_a_password_the_address_stays():
+    given = {"base_url": "https://me:hunter2@host:8000/v1?api-version=2&key=abcdef", "token": "x"}
+    assert without_secrets(given) == {"base_url": "https://host:8000/v1?api-version=2"}
+    assert without_credentials("http://host/v1") == "http://host/v1"
+
+
 @pytest.mark.parametrize(
     "name",
     ["pass", "passwd", "db_pwd", "auth", "Cookie", "bearer", "sentryDsn", "jwt", "passphrase"],
@@ -248,3 +295,66 @@ def test_causes_in_a_circle_end():
 def test_a_redacted_error_can_be_pickled():
     error = redacted_error(caught(raise_like_a_client))
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - own bytes
+
+
+# What the request of an error has carried ---------------------------------------------------------
+
+
+def failed_request(url="https://host/v1/chat", content=b"", **headers):
+    """Return the error of a server that has refused a request with these headers."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = httpx.Request("POST", url, headers=names, content=content)
+    response = httpx.Response(400, request=request)
+    return httpx.HTTPStatusError("refused", request=request, response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "secret"),
+    [
+        (failed_request(Authorization="Bearer plain words"), "plain words"),
+        (failed_request(x_api_key="kwozqmtr"), "kwozqmtr"),
+        (failed_request(X_Corp_Route="kwozqmtr"), "kwozqmtr"),
+        (failed_request(Authorization="Basic bWU6a3dvenFtdHI="), "kwozqmtr"),
+        (failed_request("https://me:kwozqmtr@host/v1"), "kwozqmtr"),
+        (failed_request("https://host/v1?subscription=kwozqmtr"), "kwozqmtr"),
+        (failed_request(content=b'{"extra": [{"user_key": "kwozqmtr"}]}'), "kwozqmtr"),
+    ],
+)
+def test_what_a_request_carried_as_a_credential_is_masked_whatever_it_looks_like(error, secret):
+    assert secret in sent_credentials(error)
+    repeated = RuntimeError(f"We cannot serve {secret} here.")
+    repeated.response = error.response
+    assert describe_error(repeated) == "RuntimeError: We cannot serve *** here."
+    assert secret not in str(redacted_error(repeated))
+
+
+def test_what_every_client_sends_is_no_credential():
+    error = failed_request(
+        "https://host/v1?api-version=2026-10-21",
+        content=b'{"model": "m", "messages": [{"role": "user", "content": "Hello there"}]}',
+        User_Agent="OpenAI/Python 3.1", X_Stainless_Lang="python", Accept="application/json",
+        anthropic_version="2023-06-01", Authorization="Bearer none", X_Api_Key="ollama",
+    )  # fmt: skip
+    assert sent_credentials(error) <= {"Bearer none"}
+
+
+def test_a_request_behind_a_hidden_cause_is_found():
+    repeated = RuntimeError("We cannot serve kwozqmtr here.")
+    repeated.__context__ = failed_request(x_api_key="kwozqmtr")
+    repeated.__suppress_context__ = True  # as Ollama's client raises it
+    assert "kwozqmtr" not in describe_error(repeated)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        SimpleNamespace(headers=5, method="GET", url=None),
+        SimpleNamespace(headers={"a": None}, method="GET", url="http://[", content=b"{"),
+        None,
+        5,
+    ],
+)
+def test_an_odd_request_breaks_nothing(request_):
+    error = ValueError("wrong")
+    error.request = request_
+    assert describe_error(error) == "ValueError: wrong"

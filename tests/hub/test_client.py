@@ -279,7 +279,7 @@ def test_a_body_that_arrives_too_slowly_is_given_up_although_each_chunk_is_quick
     reader = client_module._LimitedBodyReader(timeout=0.0)
     with pytest.raises(TimeoutError):
         reader.add(b"x")
-    assert reader.to_no_response(TimeoutError()).reason == "no answer within 0 s"
+    assert reader.to_no_response(TimeoutError(), None).reason == "no answer within 0 s"
 
 
 def test_a_body_that_is_too_long_is_given_up(hub, monkeypatch):

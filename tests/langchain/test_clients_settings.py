@@ -71,3 +71,39 @@ def test_each_class_gets_the_settings_that_it_has():
     }  # fmt: skip
     assert "thinking" not in accepted_settings(ChatOpenAI, settings)
     assert accepted_settings(None, settings) == settings
+
+
+# Credentials that are given for all models ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"api_key": "kwozqmtr"}, {"default_headers": {"Authorization": "kwozqmtr"}}],
+    ids=["key", "header"],
+)
+def test_a_credential_for_models_of_two_providers_is_refused(settings):
+    pytest.importorskip("langchain_anthropic")
+    models = ["openai:gpt-5.4-mini", "anthropic:claude-opus-5"]
+    with pytest.raises(
+        ValueError, match=r"several providers \(ChatAnthropic, ChatOpenAI\)"
+    ) as info:
+        ChatTryage.from_models(models, **settings)
+    assert "kwozqmtr" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("models", "settings"),
+    [
+        (["openai:gpt-5.4-mini", "openai:gpt-5.4"], {}),
+        (["openai:gpt-5.4-mini", "anthropic:claude-opus-5"], {"base_url": "http://127.0.0.1:9"}),
+    ],
+    ids=["one provider", "one server"],
+)
+def test_a_credential_for_models_of_one_server_is_taken(models, settings):
+    chat = ChatTryage.from_models(models, api_key="kwozqmtr", **settings)
+    assert chat.settings["api_key"] == "kwozqmtr"
+
+
+def test_a_credential_that_one_provider_alone_takes_is_taken():
+    models = ["openai:gpt-5.4-mini", "anthropic:claude-opus-5"]
+    assert ChatTryage.from_models(models, openai_api_key="kwozqmtr").settings

@@ -92,7 +92,7 @@ def test_the_threshold_is_that_of_the_next_higher_price():
 def test_a_second_stage_that_fails_leaves_the_decision_to_the_first(perception, caplog):
     perception.second_stage = stage(FailingPerception(("small", "large")))
     assert chosen(Router(perception), CLOSE) == ["small"]
-    assert "The second stage failed; the first decides. Number of prompts: 1" in caplog.text
+    assert "failed with PerceptionError; the first decides. Number of prompts: 1" in caplog.text
 
 
 def test_feedback_teaches_both_stages():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import pickle
+from multiprocessing.context import set_spawning_popen
 
 import pytest
 
@@ -226,3 +227,31 @@ def test_a_file_of_another_program_is_an_error(tmp_path, open_log):
     (tmp_path / "notes.txt").write_text("not a database " * 100)
     with pytest.raises(TrafficError, match="not a database"):
         open_log(f"sqlite:///{tmp_path}/notes.txt")
+
+
+# Passwords in pickles ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def locked_log():
+    """A log with a password, whose server nobody has started."""
+    pytest.importorskip("psycopg")
+    url = "postgresql://me:kwozqmtr@127.0.0.1:9/db?sslpassword=kwozqmtr&application_name=x"
+    log = open_traffic(url, timeout=0.1, flush_interval=60.0)
+    yield log
+    log.close(0.1)
+
+
+def test_a_pickle_of_a_log_has_no_password_and_loads_here_as_the_same_log(locked_log):
+    data = pickle.dumps(locked_log)
+    assert b"kwozqmtr" not in data
+    assert b"application_name" in data
+    assert pickle.loads(data) is locked_log  # noqa: S301 - made here
+
+
+def test_a_process_that_this_one_starts_gets_the_password(locked_log):
+    set_spawning_popen(object())  # as multiprocessing does while it pickles for its child
+    try:
+        assert b"kwozqmtr" in pickle.dumps(locked_log)
+    finally:
+        set_spawning_popen(None)

@@ -14,6 +14,7 @@ from tryage.chat.calls import Call
 from tryage.chat.hooks import SAMPLE_KEY
 from tryage.chat.streams import PeekedStream, read_on
 from tryage.core.policy_change import Verdict
+from tryage.core.redaction import redacted_error
 from tryage.errors import InputError
 from tryage.telemetry.observer import IGNORED_CALL, CallObserver
 
@@ -187,7 +188,9 @@ class Cascade:
         decision = {"decision_id": self.plan.id}
         name = type(error).__name__
         _log.warning("Decision %s: %s (%s).", self.plan.id, what, name, extra=decision)
-        _log.debug("The %s of decision %s", name, self.plan.id, exc_info=error, extra=decision)
+        if _log.isEnabledFor(logging.DEBUG):
+            shown = redacted_error(error)
+            _log.debug("The %s of decision %s", name, self.plan.id, exc_info=shown, extra=decision)
 
 
 def _keep(_: AnswerEvidence) -> Verdict:

@@ -13,6 +13,7 @@ from tryage.config.code import import_object
 from tryage.config.load import LoadedConfig, load_config
 from tryage.config.schema import ModelTable
 from tryage.config.values import model_name
+from tryage.config.variables import describe_variable
 from tryage.config.watch import ConfigWatch
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
@@ -96,9 +97,8 @@ def client_settings(table: ModelTable, loaded: LoadedConfig, i: int) -> dict[str
     if table.api_key_env is not None:
         key = loaded.environment.get(table.api_key_env)
         if not key:
-            raise InputError(
-                f"{model_name(table)} needs its key in the variable {table.api_key_env}: set it."
-            )
+            where = describe_variable(table.api_key_env)
+            raise InputError(f"{model_name(table)} needs its key in {where}: set it.")
         settings["api_key"] = key
     return settings
 

@@ -20,6 +20,7 @@ from tryage.chat.outcomes import (
     Signal,
     check_signals,
 )
+from tryage.chat.pickles import dump_without_keys, load_state
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
     Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
@@ -248,6 +249,10 @@ class RoutingFields(BaseModel):
         forgotten: dict[str, Any] = {"_configured": None, "_sources": {}}
         private = {**(state["__pydantic_private__"] or {}), **forgotten}
         return {**state, "__pydantic_private__": private}
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as object has it
+        """Pickle without the keys that clients, judges and checks hold, at any depth."""
+        return load_state, (type(self), dump_without_keys(self.__getstate__()))
 
     @property
     def _chat_router(self) -> ChatRouter:

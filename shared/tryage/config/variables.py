@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USUAL_NAME = re.compile(r"[A-Z][A-Z0-9]{0,7}|_?[A-Z][A-Z0-9]{0,15}(?:_[A-Z0-9]{1,16})+")
 _VARIABLE_IN_ADDRESS = re.compile(r":\$\{[^}]*\}(?=@)|\$\{[^}]*\}")  # a password with its colon
 
 # Tables whose keys are words of the user, such as `key` of a rule: their values alone are judged.
@@ -32,12 +33,17 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if not _NAME.fullmatch(name):
-            raise InputError(f"${{{name}}} is no variable; expected ${{NAME}}.")
+            raise InputError("what stands in ${} is no variable; expected ${NAME}.")
         if name not in environment:
-            raise InputError(f"the variable {name} is not set in the environment; set it.")
+            raise InputError(f"{describe_variable(name)} is not set in the environment; set it.")
         return environment[name]
 
     return _VARIABLE.sub(value, text)
+
+
+def describe_variable(name: str) -> str:
+    """Return a variable in words; what is no usual name may be the credential itself."""
+    return f"the variable {name}" if _USUAL_NAME.fullmatch(name) else "the variable named there"
 
 
 def find_secrets(tables: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

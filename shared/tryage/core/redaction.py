@@ -6,8 +6,10 @@ for keys in source code and miss most of what errors quote.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +20,8 @@ MASK = "***"
 _MAX_REDACTED_CHARS = 10_000  # `redact` drops the rest of a longer text
 _MAX_MESSAGE_CHARS = 300
 _MAX_CAUSES = 8  # a cycle of causes ends
+_MIN_KNOWN_CHARS = 6  # a shorter credential of a request is a word such as "none"
+_MAX_BODY_BYTES = 65_536  # of a request, in which credentials are looked for
 
 # Each pattern reads a text once, from left to right: no part of it can match in two ways. What a
 # group named `kept...` matches stays.
@@ -119,17 +123,33 @@ _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z]+")
 def redact(text: str, *secrets: str | None) -> str:
     """Return the first 10,000 characters with `***` for all that looks like a credential.
 
-    `secrets` are credentials that are known, whatever they look like.
+    `secrets` are credentials that are known, as for `mask_known`.
     """
-    shown = text[:_MAX_REDACTED_CHARS]
-    for secret in secrets:
-        if secret:
-            shown = shown.replace(secret, MASK)
-    return _SECRETS.sub(_mask, shown)
+    longest = max((len(secret) for secret in secrets if secret), default=0)
+    text = mask_known(text[: _MAX_REDACTED_CHARS + 4 * longest], *secrets)  # none is cut in two
+    return _SECRETS.sub(_mask, text[:_MAX_REDACTED_CHARS])
+
+
+def mask_known(text: str, *secrets: str | None) -> str:
+    """Return a text with `***` for credentials that are known, whatever they look like.
+
+    They are also found as they stand in JSON, in addresses and in Base64.
+    """
+    forms = {form for secret in secrets if secret for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
 
 
 def describe_error(error: BaseException, *secrets: str | None) -> str:
-    """Return an error in one line without secrets: its class and the start of its message."""
+    """Return an error in one line without secrets: its class and the start of its message.
+
+    Whatever its request has carried as a credential is masked, too.
+    """
+    return _describe(error, *secrets, *sent_credentials(error))
+
+
+def _describe(error: BaseException, *secrets: str | None) -> str:
     name = type(error).__name__
     text = ""
     with suppress(Exception):  # a message that cannot be made
@@ -144,18 +164,148 @@ def redacted_error(error: BaseException, *secrets: str | None) -> ClientError:
     Logs and tracebacks print causes in full. The traceback is kept; a message that was redacted
     before stays as it is.
     """
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and len(links) < _MAX_CAUSES:
-        links.append(link)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    known = (*secrets, *sent_credentials(error))
     cause: ClientError | None = None
-    for original in reversed(links):
-        redacted = ClientError(describe_error(original, *secrets))
+    for original in reversed(list(_causes(error))):
+        redacted = ClientError(_describe(original, *known))
         redacted.__cause__ = cause
         cause = redacted.with_traceback(original.__traceback__)
     assert cause is not None  # noqa: S101 - there is at least the error itself
     return cause
+
+
+def _causes(error: BaseException, *, suppressed: bool = False) -> Iterator[BaseException]:
+    """Yield an error and its causes; with `suppressed`, those that no traceback prints, too."""
+    link: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if link is None:
+            return
+        yield link
+        is_hidden = link.__suppress_context__ and not suppressed
+        link = link.__cause__ or (None if is_hidden else link.__context__)
+
+
+# Credentials of a request ------------------------------------------------------------------------
+
+# Where errors of clients keep the request that has failed, or its response.
+_REQUEST_NAMES = ("request", "response", "raw_response", "http_response")
+
+# Headers and parameters of every client; all others may be of a gateway, and hold a credential.
+_PLAIN_HEADERS = re.compile(
+    r"accept.*|content-.*|connection|host|user-agent|transfer-encoding|x-stainless-.*|traceparent"
+    r"|anthropic-.*|openai-.*|http-referer|x-title|.*-version|date|expect|te|via"
+)
+_PLAIN_PARAMETERS = frozenset({"api-version", "version", "alt", "model", "beta"})
+
+_ADDRESS_PARTS = re.compile(
+    r"(?P<scheme>[A-Za-z][\w+.-]*://)(?:(?P<user>[^/?#]*)@)?(?P<place>[^?#]*)"
+    r"(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
+)
+_RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+# What people write where a server wants no key.
+_PLACEHOLDERS = frozenset(
+    {"ollama", "lm-studio", "not-needed", "not needed", "placeholder", "dummy"}
+)
+
+
+def sent_credentials(error: BaseException) -> frozenset[str]:
+    """Return the credentials that the failed request of an error carried, whatever they look like.
+
+    A server or a proxy that repeats what it was sent can repeat these alone. They are the values of
+    headers and parameters that not every client sends, passwords in the address, and what is named
+    as a credential in a JSON body; for requests of httpx, httpx2 and requests.
+    """
+    found: set[str] = set()
+    for link in _causes(error, suppressed=True):
+        for request in _requests_of(link):
+            found |= set(_credentials_of(request))
+    return frozenset(
+        text for text in found if len(text) >= _MIN_KNOWN_CHARS and text not in _PLACEHOLDERS
+    )
+
+
+def _requests_of(error: object) -> Iterator[object]:
+    """Yield the request of an error, and that of its response."""
+    for name in _REQUEST_NAMES:
+        with suppress(Exception):  # httpx raises where there is none
+            found = getattr(error, name, None)
+            if getattr(found, "headers", None) is not None and hasattr(found, "method"):
+                yield found
+            elif (inner := getattr(found, "request", None)) is not None:
+                yield inner
+
+
+def _credentials_of(request: object) -> Iterator[str]:
+    with suppress(Exception):  # of another library, in another form
+        for name, value in dict(getattr(request, "headers", None) or {}).items():
+            if not _PLAIN_HEADERS.fullmatch(str(name).casefold()):
+                yield from _header_credentials(_to_text(value))
+        parts = _ADDRESS_PARTS.match(str(getattr(request, "url", "")))
+        if parts is not None:
+            yield _decoded((parts["user"] or "").partition(":")[2])
+            yield from _parameters(parts["query"] or "")
+        body = getattr(request, "content", None) or getattr(request, "body", None) or b""
+        if len(body) <= _MAX_BODY_BYTES:
+            yield from _named_credentials(json.loads(body or b"null"))
+
+
+def _parameters(query: str) -> Iterator[str]:
+    """Yield the values of the parameters of an address that not every client sends."""
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        if name not in _PLAIN_PARAMETERS:
+            yield _decoded(value)
+
+
+def _header_credentials(value: str) -> Iterator[str]:
+    """Yield the value of a header, what follows its scheme, and the user's part of Basic."""
+    yield value
+    scheme, _, rest = value.partition(" ")
+    if rest:
+        yield rest
+    if scheme.casefold() == "basic":
+        with suppress(ValueError):
+            decoded = base64.b64decode(rest).decode()
+            yield decoded
+            yield decoded.partition(":")[2]
+
+
+def _named_credentials(value: object, name: str = "") -> Iterator[str]:
+    """Yield the texts in JSON whose name says that they are credentials."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _named_credentials(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named_credentials(inner, name)
+    elif isinstance(value, str) and name and _is_secret_name(name):
+        yield value
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield how a credential may stand in a text: as it is, in JSON, in addresses, in Base64."""
+    yield secret
+    yield from (json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode())[2:-1])
+    encoded = _encoded(secret)
+    yield from (encoded, encoded.replace("%2F", "/"), encoded.replace("%20", "+"))
+    if len(secret) >= _MIN_KNOWN_CHARS:
+        base = base64.b64encode(secret.encode()).decode().rstrip("=")
+        yield from (base, base.translate(str.maketrans("+/", "-_")))
+
+
+def _encoded(text: str) -> str:
+    """Return a text as it stands in an address (RFC 3986), every other character as %XX."""
+    return _RESERVED.sub(lambda match: b"%%%02X" % match[0][0], text.encode()).decode()
+
+
+def _decoded(text: str) -> str:
+    plain = text.replace("+", " ").encode()
+    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), plain).decode()
+
+
+# Settings ----------------------------------------------------------------------------------------
 
 
 def is_secret(name: str, value: object) -> bool:
@@ -164,19 +314,56 @@ def is_secret(name: str, value: object) -> bool:
         return True
     if value is None or isinstance(value, (bool, int, float)):  # max_tokens, eos_token_id
         return False
-    words = [word.casefold() for word in _WORD_BOUNDARY.split(name)]
-    if any(word.endswith(_SECRET_ENDINGS) or word in _SECRET_WORDS for word in words):
+    if _is_secret_name(name):
         return True
-    return isinstance(value, str) and redact(value) != value[:_MAX_REDACTED_CHARS]
+    return isinstance(value, (str, bytes)) and _looks_secret(_to_text(value))
+
+
+def has_secrets(settings: Mapping[Any, Any]) -> bool:
+    """Return whether any setting is a credential, at any depth."""
+    return any(is_secret(str(name), one) or _holds_secret(one) for name, one in settings.items())
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without credentials, at any depth."""
+    """Return the settings without credentials, at any depth.
+
+    Of an address with a password, the address stays: without it, a client would ask another server.
+    """
     return {
         name: _without_nested_secrets(value)
         for name, value in settings.items()
-        if not is_secret(str(name), value)
+        if not is_secret(str(name), value) or _is_plain_address(str(name), value)
     }
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without user, password, and the parameters that look like credentials."""
+    parts = _ADDRESS_PARTS.match(address)
+    if parts is None:
+        return address
+    kept = [one for one in (parts["query"] or "").split("&") if not _looks_secret(f"?{one}")]
+    query = f"?{'&'.join(kept)}" if any(kept) else ""
+    return f"{parts['scheme']}{parts['place']}{query}{parts['fragment'] or ''}"
+
+
+def _is_plain_address(name: str, value: object) -> bool:
+    """Return whether a setting is an address that is no credential without its user's part."""
+    if not isinstance(value, str) or "://" not in value or _is_secret_name(name):
+        return False
+    return not _looks_secret(without_credentials(value))
+
+
+def _is_secret_name(name: str) -> bool:
+    words = [word.casefold() for word in _WORD_BOUNDARY.split(name)]
+    return any(word.endswith(_SECRET_ENDINGS) or word in _SECRET_WORDS for word in words)
+
+
+def _looks_secret(text: str) -> bool:
+    return redact(text) != text[:_MAX_REDACTED_CHARS]
+
+
+def _to_text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -190,7 +377,24 @@ def _mask(match: re.Match[str]) -> str:
 def _without_nested_secrets(value: Any) -> Any:  # noqa: ANN401 - a setting may have any type
     if isinstance(value, Mapping):
         return without_secrets(value)
+    if isinstance(value, str) and is_secret("", value):
+        return without_credentials(value)
     if isinstance(value, (list, tuple)):
-        kept = [_without_nested_secrets(inner) for inner in value if not is_secret("", inner)]
+        kept = [_without_nested_secrets(inner) for inner in value if not _is_secret_item(inner)]
         return tuple(kept) if isinstance(value, tuple) else kept
     return value
+
+
+def _holds_secret(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return has_secrets(value)
+    if isinstance(value, (list, tuple)):
+        return any(_is_secret_item(inner) or _holds_secret(inner) for inner in value)
+    return False
+
+
+def _is_secret_item(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether an item of a list is a credential; headers may be pairs of name and value."""
+    if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], (str, bytes)):
+        return is_secret(_to_text(value[0]), value[1])
+    return is_secret("", value)

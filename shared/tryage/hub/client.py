@@ -20,6 +20,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from tryage.core.redaction import redact
 from tryage.core.validation import check_integer
 from tryage.errors import HubError
 from tryage.hub import endpoints
@@ -244,7 +245,7 @@ class HubClient:
                     reader.add(chunk)
                 return reader.to_response(response)
         except Exception as error:  # noqa: BLE001 - raised again unless the network is at fault
-            return reader.to_no_response(error)
+            return reader.to_no_response(error, self.settings.token)
 
     @contextmanager
     def _http_client(self) -> Iterator[httpx.Client]:
@@ -344,8 +345,8 @@ class _LimitedBodyReader:
             response.status_code, headers, bytes(self.body), datetime.now(timezone.utc)
         )
 
-    def to_no_response(self, error: Exception) -> NoResponse:
-        """Return a short reason why there is no answer; the error itself holds the token.
+    def to_no_response(self, error: Exception, token: str | None) -> NoResponse:
+        """Return a short reason why there is no answer, in which the token is masked.
 
         Raises:
             Exception: the same error again, when neither the network nor the Hub is at fault.
@@ -355,7 +356,7 @@ class _LimitedBodyReader:
         if isinstance(error, (TimeoutError, httpx.TimeoutException)):
             return NoResponse(f"no answer within {self.timeout:g} s")
         if isinstance(error, (OverflowError, httpx.HTTPError)):
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(redact(str(error), token).split()) or type(error).__name__
             return NoResponse(
                 f"no whole answer ({reason:.200})", headers_received=self.headers_received
             )

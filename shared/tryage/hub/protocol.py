@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from tryage.core.redaction import mask_known
 from tryage.errors import (
     HubAccessError,
     HubError,
@@ -149,8 +150,7 @@ class RequestFlow:
         try:
             return (yield from self._steps(request))
         except HubError as error:  # some servers repeat what was sent to them
-            secret = self.settings.token or "\0"
-            error.args = tuple(str(arg).replace(secret, "***") for arg in error.args)
+            error.args = tuple(mask_known(str(arg), self.settings.token) for arg in error.args)
             raise
 
     def _steps(self, request: HubRequest[T]) -> RequestSteps[T]:
@@ -197,7 +197,17 @@ class RequestFlow:
             raise RuntimeError("every Send needs an answer")
         if isinstance(response, HubResponse):
             self._update_rate_limit(host, response)
+            return self._with_masked_error(response)
         return response
+
+    def _with_masked_error(self, response: HubResponse) -> HubResponse:
+        """Return an answer whose error does not repeat the token, before it is cut to a length."""
+        token = self.settings.token
+        if response.status < 400 or token is None:
+            return response
+        headers = {name: mask_known(value, token) for name, value in response.headers.items()}
+        body = mask_known(response.body.decode("utf-8", "replace"), token).encode()
+        return replace(response, headers=headers, body=body)
 
     def _acquire(self, host: str) -> float:
         """Count one more request to this host, and return the seconds to wait before it."""
@@ -222,11 +232,8 @@ class RequestFlow:
         if attempt >= self.settings.retries or retry.wait_seconds > self.settings.max_wait:
             raise retry.error
         # One failed attempt is usual; after a second one a person wants to know.
-        return Sleep(retry.wait_seconds, self._without_token(str(retry.error)) if attempt else "")
-
-    def _without_token(self, text: str) -> str:
-        token = self.settings.token
-        return text.replace(token, "***") if token else text
+        reason = mask_known(str(retry.error), self.settings.token) if attempt else ""
+        return Sleep(retry.wait_seconds, reason)
 
     def _drop_fields(self, request: HubRequest[T], outcome: DropFields) -> HubRequest[T]:
         """Remember the fields that this Hub does not know, warn once, and leave them out."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tryage.core.redaction import describe_error
 from tryage.errors import CatalogueError, InputError
 from tryage.files import home_folder, replace_file
 from tryage.models.hosts import is_local
@@ -118,14 +119,15 @@ def update_snapshot(
     """
     data = (fetch or _fetch)(source) if "://" in source else _read_file(_as_path(source))
     snapshot, current = ModelSnapshot.from_bytes(data, check=True), _newest_snapshot()
+    place = _without_query(source) if "://" in source else source
     if (snapshot.made - max(_today(), current.made)).days > _MAX_DAYS_AHEAD:
         raise CatalogueError(
-            f"The snapshot at {source} is of {snapshot.made}, which is to come: it would keep out "
+            f"The snapshot at {place} is of {snapshot.made}, which is to come: it would keep out "
             "all later ones. Nothing was replaced."
         )
     if snapshot.made < current.made:
         raise CatalogueError(
-            f"The snapshot at {source} is of {snapshot.made}, older than the one in use, which is "
+            f"The snapshot at {place} is of {snapshot.made}, older than the one in use, which is "
             f"of {current.made}. Nothing was replaced."
         )
     path = snapshot_path()
@@ -203,16 +205,18 @@ def _fetch(url: str) -> bytes:
         with client, client.stream("GET", url) as response:
             response.raise_for_status()
             return _read_stream(response, url)
+    except httpx.HTTPStatusError as error:
+        reason = f"status {error.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CatalogueError(
-            f"{urlsplit(url).hostname} gave no snapshot ({error or type(error).__name__})."
-        ) from error
+        reason = describe_error(error)
+    # Outside of `except`: httpx's errors have the whole address, whose query may be a credential.
+    raise CatalogueError(f"{urlsplit(url).hostname} gave no snapshot ({reason}).")
 
 
 def _read_stream(response: httpx.Response, url: str) -> bytes:
     data, end = b"", time.monotonic() + _MAX_SECONDS
     for chunk in response.iter_raw():
-        data = _within_limit(data + chunk, url)
+        data = _within_limit(data + chunk, _without_query(url))
         if time.monotonic() > end:
             raise CatalogueError(
                 f"{urlsplit(url).hostname} gave no snapshot in {_MAX_SECONDS:.0f} seconds."
@@ -220,15 +224,20 @@ def _read_stream(response: httpx.Response, url: str) -> bytes:
     return data
 
 
+def _without_query(url: str) -> str:
+    """Return an address for a message: a query may be a signature, which opens what it signs."""
+    return url.partition("?")[0]
+
+
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InputError(f"The address {url!r:.80} cannot be read: {error}.") from error
+        raise InputError(f"The address cannot be read: {error}.") from error
     if parts.username or parts.password:
         raise InputError("The address must not hold a user or a password.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_local(None, url)):
         raise InputError(
-            f"The address {url!r:.80} must begin with https://, or with http:// on this machine: "
-            "prices that come over an open connection can be forged."
+            f"The address {_without_query(url)!r:.80} must begin with https://, or with http:// on "
+            "this machine: prices that come over an open connection can be forged."
         )

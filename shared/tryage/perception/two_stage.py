@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tryage.core.redaction import redacted_error
 from tryage.core.request import group_by_preferences
 from tryage.perception.wrappers import AlignedPerception
 
@@ -70,11 +71,12 @@ class AlignedSecondStage:
             again = self._perception.predict_for([requests[row] for row in close_rows.tolist()])
         except (RuntimeError, ArithmeticError, MemoryError) as error:  # as of the first stage
             _LOGGER.warning(
-                "The second stage failed; the first decides. Number of prompts: %d. %s: %s",
-                len(close_rows),
+                "The second stage failed with %s; the first decides. Number of prompts: %d.",
                 type(error).__name__,
-                error,
+                len(close_rows),
             )
+            if _LOGGER.isEnabledFor(logging.DEBUG):  # the message may quote a prompt
+                _LOGGER.debug("The failure of the second stage", exc_info=redacted_error(error))
             return prediction
         if learned is not None:
             low, high = self._stage.perception.loss_range()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.redaction import describe_error
+from tryage.core.redaction import redacted_error
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError
 from tryage.locks import ForkSafeLock
@@ -214,10 +214,12 @@ class _Recorder:
         if now - self._warned_at >= WARNING_INTERVAL:
             self._warned_at = now
             _LOGGER.warning(
-                "The shadow %s cannot decide: %s. Answers are not affected.",
+                "The shadow %s cannot decide (%s). Answers are not affected.",
                 self._name,
-                describe_error(error),
+                type(error).__name__,
             )
+            if _LOGGER.isEnabledFor(logging.DEBUG):  # the message may quote a prompt
+                _LOGGER.debug("The failure of the shadow", exc_info=redacted_error(error))
 
 
 def _without_exploration(router: Router) -> Router:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from tryage.core.redaction import describe_error
+from tryage.core.redaction import describe_error, is_secret
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, TrafficError
 from tryage.locks import ForkBarrier, ForkSafeLock
@@ -309,6 +309,14 @@ def parse_url(url: str) -> sa.URL:
 def describe_url(url: sa.URL) -> str:
     """Return a URL without the password and without options, which may hold another one."""
     return url.set(query={}).render_as_string(hide_password=True)
+
+
+def without_password(url: str) -> str:
+    """Return the URL of a database without the password, also in its query."""
+    parsed = sa.make_url(url)
+    names = [name for name in parsed.query if is_secret(name, "")]
+    plain = parsed._replace(password=None).difference_update_query(names)
+    return url if plain == parsed else plain.render_as_string(hide_password=False)
 
 
 def _execute_outside(connection: sa.Connection, statement: str) -> None:

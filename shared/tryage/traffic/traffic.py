@@ -7,6 +7,7 @@ import secrets
 import time as clock
 import weakref
 from functools import partial
+from multiprocessing.context import get_spawning_popen
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -418,11 +419,18 @@ class Traffic:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the URL with its password, and the settings; what is queued stays here.
+        """Pickle as the URL without its password, and the settings; what is queued stays here.
 
-        Where a log with the same settings is open, a pickle loads as that.
+        Where a log with the same settings is open, a pickle loads as that. Else the password is
+        that of the process that loads it, in PGPASSWORD or ~/.pgpass. Only a process that this one
+        starts with `multiprocessing` gets the password, as it gets the key of its own connections.
         """
-        return _open_shared, self._arguments
+        if get_spawning_popen() is not None:
+            return _open_shared, self._arguments
+        pickled = _pickled_arguments(self._arguments)
+        if pickled != self._arguments:
+            _OPEN_LOGS.setdefault(pickled, self)
+        return _open_shared, pickled
 
     def _open(self) -> None:
         """Open the store now, so that a wrong one is noticed; one that is out of reach may wait."""
@@ -566,7 +574,7 @@ def _open_shared(*arguments: Any) -> Traffic:  # noqa: ANN401 - those of Traffic
         log = _OPEN_LOGS.get(arguments)
         if log is None or log.is_closed:
             url, keep_prompts, queue_size, flush_interval, timeout, create = arguments
-            log = _OPEN_LOGS[arguments] = Traffic(
+            log = Traffic(
                 url,
                 keep_prompts=keep_prompts,
                 queue_size=queue_size,
@@ -574,4 +582,13 @@ def _open_shared(*arguments: Any) -> Traffic:  # noqa: ANN401 - those of Traffic
                 timeout=timeout,
                 create=create,
             )
+            _OPEN_LOGS[arguments] = _OPEN_LOGS[_pickled_arguments(arguments)] = log
         return log
+
+
+def _pickled_arguments(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a log as a pickle has them."""
+    from tryage.traffic.database import without_password
+
+    url, *settings = arguments
+    return without_password(url), *settings
