@@ -11,7 +11,7 @@ DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 # The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
 IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help install test test-matrix programs lint format docs evaluate demo demo-setup release clean
+.PHONY: help install test test-matrix programs lint format docs evaluate demo demo-setup audit release clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ demo: $(DEMO)/installed  ## Route real prompts to real models; no network needed
 
 demo-setup: $(DEMO)/installed  ## Only install, measure and train what `make demo` needs
 	@$(DEMO_RUN) examples/demo/prepare.py
+
+audit: $(RELEASE)/installed  ## Look up the pinned packages in databases of known holes; needs a network that has them
+	@$(RELEASE)/bin/python .ci/audit.py
 
 release: $(RELEASE)/installed  ## Build wheel and sdist twice into dist/, check them, and list what they bring
 	@$(RELEASE)/bin/python .ci/release.py $(RELEASE_OPTIONS)

@@ -3,8 +3,9 @@
     make release
 
 Run from a clean checkout. It stops at the first thing that is wrong; `dist/` then holds no file of
-this version. What it leaves in `dist/`: the wheel, the sdist, the software bill of materials of an
-environment with nothing but the wheel (CycloneDX), and SHA256SUMS of all three.
+this version. What it leaves in `dist/`: the wheel, the sdist, what the wheel needs with the digest
+of each file (`pip install --require-hashes`), the software bill of materials of an environment with
+nothing but the wheel (CycloneDX), and SHA256SUMS of all four.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +29,12 @@ else:
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
+
+# Two builds must not differ by where, when, by whom and in which language they are made.
+CONDITIONS = (
+    {"umask": 0o022, "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
+    {"umask": 0o077, "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONHASHSEED": "1"},
+)
 
 # What a user does first with the wheel; it needs no network and no file of this checkout.
 SMOKE_TEST = """
@@ -45,11 +53,14 @@ def main() -> None:
     check_clean()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first, second = (build(folder / part) for part in ("first", "second"))
+        first, second = (
+            build(folder / f"build {i}", conditions) for i, conditions in enumerate(CONDITIONS)
+        )
         check_equal(first, second)
         run(sys.executable, "-m", "twine", "check", "--strict", *first)
-        bill = install_and_list(folder, wheel_of(first), version)
-        publish([*first, bill])
+        requirements = write_requirements(folder, version)
+        bill = install_and_list(folder, wheel_of(first), requirements, version)
+        publish([*first, requirements, bill])
 
 
 def read_version() -> str:
@@ -81,12 +92,14 @@ def check_clean() -> None:
         raise SystemExit(f"Commit or remove these changes first:\n{changes}")
 
 
-def build(folder: Path) -> list[Path]:
+def build(folder: Path, conditions: dict[str, Any]) -> list[Path]:
     """Build both from the files of the last commit alone; return the wheel and the sdist."""
     source, target = folder / "source", folder / "dist"
-    run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(source))
-    env = {"SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct").strip()}
-    run(sys.executable, "-m", "build", "--outdir", str(target), str(source), env=env)
+    umask, env = conditions["umask"], {k: v for k, v in conditions.items() if k != "umask"}
+    run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(source), umask=umask)
+    env["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct").strip()
+    command = (sys.executable, "-m", "build", "--outdir", str(target), str(source))
+    run(*command, env=env, umask=umask)
     return sorted(target.iterdir())
 
 
@@ -98,20 +111,78 @@ def check_equal(first: list[Path], second: list[Path]) -> None:
         print(f"  {sha256(one)}  {one.name}, twice")
 
 
-def install_and_list(folder: Path, wheel: Path, version: str) -> Path:
-    """Install the wheel alone, use it, and return the bill of what was installed."""
+def write_requirements(folder: Path, version: str) -> Path:
+    """Write what the base install needs, on each Python and system, with the digests of its files.
+
+    The versions are those of constraints.txt.
+    """
+    requirements = folder / f"tryage-{version}-requirements.txt"
+    command = (sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header")
+    options = ("--universal", "--generate-hashes", "--constraint", "constraints.txt")
+    run(*command, *options, "--output-file", str(requirements), "pyproject.toml")
+    return requirements
+
+
+def install_and_list(folder: Path, wheel: Path, requirements: Path, version: str) -> Path:
+    """Install the wheel with what it needs, use it, and return the bill of what was installed.
+
+    Nothing is built: all that it needs comes as wheels, of which no code runs meanwhile.
+    """
     environment = folder / "environment"
     venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    pins = ROOT / "constraints.txt"
-    run(str(python), "-m", "pip", "install", "--quiet", "--constraint", str(pins), str(wheel))
+    python, report = environment / "bin" / "python", folder / "installed.json"
+    install = (str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:")
+    run(*install, "--require-hashes", "--report", str(report), "--requirement", str(requirements))
+    run(*install, "--no-deps", str(wheel))
     print(run(str(python), "-c", SMOKE_TEST.format(version=version), cwd=folder).rstrip())
     run(str(environment / "bin" / "tryage"), "--help", cwd=folder)
     run(str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip")
     bill = folder / f"tryage-{version}.cdx.json"
     command = (sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible")
-    bill.write_text(without_local_addresses(run(*command, str(python))), "utf-8")
+    content = without_local_addresses(run(*command, str(python)))
+    digests = {**installed_digests(report.read_text("utf-8")), "tryage": sha256(wheel)}
+    bill.write_text(with_digests(content, digests), "utf-8")
+    check_bill(bill.read_text("utf-8"))
     return bill
+
+
+def installed_digests(report: str) -> dict[str, str]:
+    """Return name -> SHA-256 of the file that was installed, from a report of pip."""
+    return {
+        one["metadata"]["name"]: one["download_info"]["archive_info"]["hashes"]["sha256"]
+        for one in json.loads(report)["install"]
+    }
+
+
+def with_digests(bill: str, digests: dict[str, str]) -> str:
+    """Return a bill of materials with the SHA-256 of the file of each component."""
+    content, known = json.loads(bill), {normal_name(name): one for name, one in digests.items()}
+    for component in content["components"]:
+        digest = known[normal_name(component["name"])]
+        component["hashes"] = [{"alg": "SHA-256", "content": digest}]
+    return json.dumps(content, indent=2) + "\n"
+
+
+def normal_name(name: str) -> str:
+    """Return the name of a package as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_bill(bill: str) -> None:
+    """Raise unless a bill of materials is valid, and each component has a licence and a digest."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    content = json.loads(bill)
+    schema = SchemaVersion.from_version(content["specVersion"])
+    error = JsonStrictValidator(schema).validate_str(bill)
+    if error is not None:
+        raise SystemExit(f"The bill of materials is not valid: {error}")
+    components = content["components"]
+    bare = [one["name"] for one in components if not (one.get("licenses") and one.get("hashes"))]
+    if bare:
+        raise SystemExit(f"The bill of materials lacks licences or digests of: {', '.join(bare)}.")
+    print(f"  {len(components)} packages, each with its licence and digest")
 
 
 def without_local_addresses(bill: str) -> str:
@@ -145,12 +216,15 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+def run(
+    *command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, umask: int = -1
+) -> str:
     """Run a command, and return what it prints; on failure, print that and stop."""
     done = subprocess.run(  # noqa: S603 - our own commands
         [str(part) for part in command],
         cwd=cwd,
         env={**os.environ, **(env or {})},
+        umask=umask,
         capture_output=True,
         text=True,
         check=False,

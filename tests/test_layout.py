@@ -15,6 +15,7 @@ SOURCES = (ROOT / "shared", ROOT / "src")
 PROJECT_TESTS = {
     TESTS / f"test_{subject}.py"
     for subject in (
+        "audit",
         "demo",
         "docs",
         "layout",
@@ -48,6 +49,7 @@ UNTESTED = {
     "shared/tryage/traffic/migrations/env.py": "Alembic runs it; tests/traffic/test_migrate.py",
     "shared/tryage/traffic/migrations/versions/v0001_first_tables.py": "as env.py",
     "shared/tryage/traffic/migrations/versions/v0002_spending.py": "as env.py",
+    "shared/tryage/traffic/migrations/versions/v0003_users.py": "as env.py",
     "shared/tryage/router_sources.py": "tests/test_router_pretrained.py and tests/hub test it",
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import itertools
 import json
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import tryage
 from tryage.errors import MissingExtraError, TryageError
@@ -230,19 +235,96 @@ def test_the_source_folders_are_not_packages():
     assert not (ROOT / "src" / "__init__.py").exists()
 
 
+# Builds a wheel and an sdist in the folder of the first argument, and prints as JSON which files
+# ran, and what started a process or opened a connection.
+BUILD = """
+import json, sys
+ran, reached = set(), []
+
+def watch(event, arguments):
+    if event == "exec":
+        ran.add(getattr(arguments[0], "co_filename", ""))
+    elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect"):
+        reached.append(f"{event} {arguments}")
+
+sys.addaudithook(watch)
+from hatchling.build import build_sdist, build_wheel
+build_wheel(sys.argv[1])
+build_sdist(sys.argv[1])
+print(json.dumps([sorted(ran), reached]))
+"""
+
+
+class Built(NamedTuple):
+    """What a build made, and what happened meanwhile."""
+
+    wheel: set[str]
+    sdist: set[str]
+    entry_points: str
+    ran: list[str]
+    reached: list[str]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> set[str]:
-    """Build the wheel and return the names of its files."""
+def built(tmp_path_factory) -> Built:
+    """Build the wheel and the sdist."""
     pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-I", "-c", BUILD, str(folder)],
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as built:
-        return set(built.namelist())
+    ran, reached = json.loads(done.stdout.splitlines()[-1])
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as file:
+        wheel = set(file.namelist())
+        entry_points = file.read(next(one for one in wheel if one.endswith("entry_points.txt")))
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        sdist = {name.partition("/")[2] for name in archive.getnames()}
+    return Built(wheel, sdist, entry_points.decode(), ran, reached)
+
+
+@pytest.fixture
+def wheel(built) -> set[str]:
+    """The names of the files of the wheel."""
+    return built.wheel
+
+
+def test_a_build_runs_no_code_of_the_checkout_no_other_program_and_no_request(built):
+    assert any("hatchling" in name for name in built.ran)
+    ours = [name for name in built.ran if name.startswith(f"{ROOT}/")]
+    assert [name for name in ours if not name.startswith(sys.prefix)] == []  # .venv/ may be there
+    assert built.reached == []
+
+
+def test_a_build_needs_hatchling_alone_and_has_no_hooks():
+    project = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")
+    (backend,) = project["build-system"]["requires"]
+    assert backend.startswith("hatchling>=")
+    assert set(project["build-system"]) == {"requires", "build-backend"}  # no backend-path
+    build = project["tool"]["hatch"]["build"]
+    assert "hooks" not in build
+    assert not any("hooks" in target for target in build["targets"].values())
+
+
+def test_an_installed_wheel_runs_nothing_when_python_starts(wheel):
+    assert not [name for name in wheel if name.endswith(".pth") or ".data/" in name]
+    assert not [
+        name for name in wheel if Path(name).name in ("sitecustomize.py", "usercustomize.py")
+    ]
+
+
+def test_the_entry_points_are_the_command_and_an_instrumentation_that_must_be_asked_for(built):
+    assert re.findall(r"^\[(.+)\]$", built.entry_points, re.MULTILINE) == [
+        "console_scripts",
+        "opentelemetry_instrumentor",
+    ]
+
+
+def test_the_sdist_has_no_script_of_an_install(built):
+    assert "pyproject.toml" in built.sdist
+    assert not {"setup.py", "setup.cfg", "hatch_build.py"} & built.sdist
 
 
 def test_the_wheel_holds_the_five_packages_typed_and_nothing_else(wheel):
@@ -276,11 +358,51 @@ def test_the_wheel_holds_every_source_file_and_no_build_products(wheel):
     assert not [name for name in wheel if "__pycache__" in name or name.endswith((".pyc", ".pkl"))]
 
 
-def test_each_dependency_has_its_reason_on_the_page_and_no_other_package():
+def names_on_the_page(part: str) -> set[str]:
+    """Return the packages in the first column of the tables of a part of the page."""
+    cells = re.findall(r"^\| ([a-z][^|]+) \|", part, re.MULTILINE)
+    return {name for cell in cells for name in cell.split(", ")} - {"package"}
+
+
+@pytest.fixture(scope="module")
+def parts_of_the_page() -> tuple[str, str]:
+    """The page about dependencies without, and only, the part about what these bring."""
+    page = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    before, brought, after = re.split(r"^### What these bring|^## Extras", page, flags=re.MULTILINE)
+    return before + after, brought
+
+
+def test_each_dependency_has_its_reason_on_the_page_and_no_other_package(parts_of_the_page):
     project = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
     extras = {n: p for n, p in project["optional-dependencies"].items() if n not in NOT_FOR_USERS}
     requirements = [*project["dependencies"], *itertools.chain(*extras.values())]
     names = {re.split(r"[^\w.-]", requirement)[0] for requirement in requirements} - {"tryage"}
-    page = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
-    cells = re.findall(r"^\| ([a-z][^|]+) \|", page, re.MULTILINE)
-    assert {name for cell in cells for name in cell.split(", ")} - {"package"} == names
+    assert names_on_the_page(parts_of_the_page[0]) == names
+
+
+def test_each_package_that_the_base_install_brings_is_on_the_page(parts_of_the_page):
+    project = parse_toml((ROOT / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
+    direct = {re.split(r"[^\w.-]", requirement)[0] for requirement in project["dependencies"]}
+    installed = brought_by(project["dependencies"])
+    pins = (ROOT / "constraints.txt").read_text("utf-8")
+    if not all(
+        f"\n{name}=={importlib.metadata.version(name)}" in pins for name in installed & direct
+    ):
+        pytest.skip("other versions are installed than the page is about")
+    brought = installed - direct
+    assert brought - names_on_the_page(parts_of_the_page[1]) == set()
+    only_on_old_pythons = {"exceptiongroup"}
+    assert names_on_the_page(parts_of_the_page[1]) - brought <= only_on_old_pythons
+
+
+def brought_by(requirements: list[str]) -> set[str]:
+    """Return all packages that an install of requirements brings to this Python."""
+    found, waiting = set[str](), [Requirement(one) for one in requirements]
+    while waiting:
+        one = waiting.pop()
+        name = canonicalize_name(one.name)
+        if name in found or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += [Requirement(text) for text in importlib.metadata.requires(name) or ()]
+    return found

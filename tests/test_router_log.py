@@ -62,6 +62,29 @@ def test_decide_batch_leaves_no_record(router):
     assert rows(router) == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "thread", "user"),
+    [
+        ({"user_id": "ann"}, None, "ann"),
+        ({"user": "ann"}, None, "ann"),
+        ({"thread_id": "t1", "user_id": "ann"}, "t1", "ann"),
+        ({"session_id": "s1"}, "s1", None),
+        ({"team": "red"}, None, None),
+    ],
+)
+def test_the_thread_and_the_user_are_in_the_log(router, keys, thread, user):
+    router.route("hello", context=ConversationContext(keys=keys))
+    router.record_kept("turn-2", "small", keys=keys)
+    assert [(one.key, one.user_id) for one, *_ in rows(router)] == [(thread, user)] * 2
+
+
+def test_a_user_without_a_thread_can_be_forgotten(router):
+    router.route("hello", context=ConversationContext(keys={"user_id": "ann"}))
+    router.route("hello")
+    assert router.traffic.prune(days=0, key="ann") == {"decisions": 1}
+    assert len(rows(router)) == 1
+
+
 def test_feedback_by_id_from_another_router_is_with_its_decision(router, url):
     decision = router.route("hello")
     router.traffic.flush(5)

@@ -88,7 +88,7 @@ class RouterLog:
                 position=position,
                 kind=kind,
                 prompt_tokens=prompt_tokens,
-                key=(keys or {}).get("thread_id"),
+                keys=keys,
                 tags=tags,
             )
 

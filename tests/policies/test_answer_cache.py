@@ -203,6 +203,15 @@ def test_displaced_answers_leave_no_text_behind() -> None:
     assert not cache._vectors
 
 
+def test_the_answers_of_one_user_can_be_removed() -> None:
+    cache = AnswerCache()
+    router = make_router(cache)
+    for keys in ({"user_id": "ann"}, {"thread_id": "ann"}, {"user_id": "bob"}):
+        cache.add(router.route("a prompt", context=ConversationContext(keys=keys)), "an answer")
+    cache.clear("ann")
+    assert [one.owner for one in cache._store] == ["user_id=bob"]
+
+
 def test_a_disliked_answer_can_be_removed() -> None:
     cache = AnswerCache(shared=True)
     router = make_router(cache)

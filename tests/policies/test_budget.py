@@ -179,6 +179,17 @@ def test_a_bill_that_is_no_number_is_an_error(make_router):
 # Whose purse it is
 
 
+@pytest.mark.parametrize("name", ["nul\0", "half \ud800 of a pair", "x" * 3_000])
+def test_a_user_of_any_name_has_a_purse_in_the_log(make_router, tmp_path, name):
+    url = f"sqlite:///{tmp_path}/log.db"
+    router = make_router(usd_per_day=1, by="user", hard=True, traffic=url)
+    for user in (name, "ann"):
+        router.route("hello", context=of(user=user))
+    assert router.policy.status(name).requests == 1
+    assert router.policy.status("ann").requests == 1
+    assert router.policy.status("bob").requests == 0
+
+
 @pytest.mark.parametrize("key", ["user", "user_id"])
 def test_each_user_has_a_purse(make_router, key):
     router = make_router(usd_per_day=1, by="user", hard=True)

@@ -69,6 +69,7 @@ def decision():
             "tags": ("batch",),
             "changes": (PolicyChange("Budget", "dear", "b", "a"),),
             "prompt": "a prompt",
+            "user_id": "user-1",
         }
         return DecisionRecord(name, time, **values | fields)
 

@@ -20,6 +20,7 @@ pytest.importorskip("psycopg")
 import sqlalchemy as sa
 
 from tryage.errors import TrafficError
+from tryage.policies import Budget
 from tryage.traffic.rows import MAX_KEY
 from tryage.traffic.spending import Bill, Charge, Purse
 from tryage.traffic.traffic import Traffic
@@ -232,7 +233,7 @@ def test_tables_of_a_newer_version_are_an_error_that_says_so(log, open_log, url)
 def test_a_row_that_does_not_fit_is_lost_alone(log, decision):
     for i in range(5):
         log.record_decision(decision(f"d{i}", float(i)))
-    log._writer.put(("decisions", (None,) * 8))
+    log._writer.put(("decisions", (None,) * 9))
     assert log.flush()
     assert len(list(log.decisions())) == 5
     assert log.lost == {"decisions": 1}
@@ -256,6 +257,20 @@ def test_old_rows_can_be_counted_exported_and_deleted(log, decision, outcome, fe
     counts = log.counts()
     assert [counts[name] for name in ("decisions", "outcomes", "feedback", "snapshots")] == [1] * 4
     assert counts["last_sequence"] == 3
+
+
+@pytest.mark.parametrize("name", ["nul\0", "half \ud800 of a pair", os.urandom(3_000).hex()])
+def test_no_name_of_a_user_makes_the_store_fail(log, decision, tmp_path, name):
+    budget = Budget(usd_per_day=1, by="user")._with_traffic(log)
+    for i, user in enumerate((name, "ann")):
+        budget.record_kept(f"d{i}", "small", {"user_id": user})
+        log.record_decision(decision(f"d{i}", key=f"t{i}", user_id=user))
+    log.spending.sync()
+    assert budget.status(name).requests == budget.status("ann").requests == 1
+    assert log.export(tmp_path / "log.jsonl", key=name) == 1
+    assert log.prune(days=0, key=name) == {"decisions": 1, "charges": 1}
+    assert [record.user_id for record, *_ in log.decisions()] == ["ann"]
+    assert log.lost == {}
 
 
 def test_many_rows_come_back_from_statements_of_several_sizes(log, decision, outcome):

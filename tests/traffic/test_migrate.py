@@ -64,7 +64,7 @@ def check_content(log, decision, plain):
     expected = decision(
         "d1", 1_000.0, losses=(0.125, 0.25), stds=(0.5, None), totals=(0.125, 0.375)
     )
-    expected = dataclasses.replace(expected, cost_terms=(0.0, 0.125), changes=())
+    expected = dataclasses.replace(expected, cost_terms=(0.0, 0.125), changes=(), user_id=None)
     assert plain(first) == plain(expected)
     assert its_outcome == Outcome(
         "d1", 1_001.0, "a", 1.5, 3, 40, 0.01, "b", 0.02, 0.03, "RateLimitError", ("c",)
@@ -92,7 +92,7 @@ NEXT_SCRIPT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
+revision, down_revision, branch_labels, depends_on = "0004", "0003", None, None
 
 
 def upgrade():
@@ -109,8 +109,8 @@ def next_version(tmp_path, monkeypatch):
     def add(mistake=""):
         scripts = tmp_path / "scripts"
         shutil.copytree(SCRIPTS, scripts, dirs_exist_ok=True)
-        (scripts / "versions" / "v0003_regions.py").write_text(NEXT_SCRIPT.format(mistake=mistake))
-        monkeypatch.setattr("tryage.traffic.database.VERSION", "0003")
+        (scripts / "versions" / "v0004_regions.py").write_text(NEXT_SCRIPT.format(mistake=mistake))
+        monkeypatch.setattr("tryage.traffic.database.VERSION", "0004")
         changed = functools.partial(migrate, scripts=scripts)
         monkeypatch.setattr("tryage.traffic.database.migrate", changed)
 
@@ -127,7 +127,7 @@ def test_a_log_is_brought_to_the_next_version_with_all_it_holds(
         assert connection.execute(sa.text("SELECT region FROM tryage_decisions")).all() == [
             ("eu",), ("eu",),
         ]  # fmt: skip
-        assert connection.execute(sa.select(VERSIONS.c.version_num)).scalar() == "0003"
+        assert connection.execute(sa.select(VERSIONS.c.version_num)).scalar() == "0004"
 
 
 def test_a_migration_that_fails_leaves_the_log_as_it_was(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tryage.traffic.rows import (
     outcome_record,
     outcome_row,
     pack_lists,
+    stored_key,
     to_text,
     unpack_lists,
 )
@@ -97,6 +99,17 @@ def test_a_text_has_neither_nul_nor_half_a_pair():
     assert to_text("日本") == "日本"
 
 
+@pytest.mark.parametrize("name", ["k" * (MAX_KEY + 1), "nul\0", "half \ud800 of a pair"])
+def test_a_name_that_an_index_cannot_hold_is_kept_as_its_hash(name):
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    assert stored_key(name) == f"sha256:{digest}"
+
+
+@pytest.mark.parametrize("name", ["", "ann", "50%", "k" * MAX_KEY, "\N{GRINNING FACE}"])
+def test_any_other_name_is_kept_as_it_is(name):
+    assert stored_key(name) == name
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -106,7 +119,7 @@ def test_a_text_has_neither_nul_nor_half_a_pair():
         {"tags": 5},
         {"shadow_choices": 1},
         {"time": float("nan")},
-        {"key": "k" * (MAX_KEY + 1)},
+        {"user_id": 3},
         {"tags": (["x"],)},
     ],
 )

@@ -38,7 +38,7 @@ def test_numbers_have_no_gaps_where_several_write_at_once(open_log, url, decisio
 def test_a_row_that_does_not_fit_is_lost_alone(log, decision):
     for i in range(5):
         log.record_decision(decision(f"d{i}", float(i)))
-    log._writer.put(("decisions", (None,) * 8))
+    log._writer.put(("decisions", (None,) * 9))
     assert log.flush()
     assert len(list(log.decisions())) == 5
     assert log.lost == {"decisions": 1}

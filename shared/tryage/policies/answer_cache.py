@@ -260,11 +260,13 @@ class AnswerCache(Policy):
             if isinstance(answer.key, CacheKey):
                 self._discard(answer.key)
 
-    def clear(self) -> None:
-        """Remove all answers."""
+    def clear(self, key: str | None = None) -> None:
+        """Remove all answers, or those that belong to one user or thread."""
+        owners = None if key is None else {f"{name}={key}" for name in _OWNER_KEYS}
         with self._lock:
-            for key in list(self._store):
-                self._discard(key)  # type: ignore[arg-type]  # the store has our keys
+            for one in list(self._store):
+                if owners is None or one.owner in owners:  # type: ignore[attr-defined]  # our keys
+                    self._discard(one)  # type: ignore[arg-type]  # the store has our keys
 
     def _discard(self, key: CacheKey) -> None:
         self._store.discard(key)

@@ -28,6 +28,7 @@ from tryage.policies.pacing import (
     remaining_limit,
 )
 from tryage.policies.periods import ENDLESS, Period, parse_zone, period_at
+from tryage.traffic.rows import stored_key
 from tryage.traffic.spending import Bill, Charge, Purse, Spending, SpendingLedger, charged
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Budget(Policy):
         Raises:
             TrafficError: the log fails.
         """
-        purse = self._purse(key or "")
+        purse = self._purse(stored_key(key or ""))
         spending = self._ledger.read(purse)
         return BudgetStatus(
             spent=spending.spent,
@@ -302,7 +303,8 @@ class Budget(Policy):
         """Return whose purse a request is paid from, "" for that which all share."""
         if self.by is None:
             return ""
-        return keys.get(self.by) or keys.get(f"{self.by}_id") or ""
+        key = keys.get(self.by) or keys.get(f"{self.by}_id") or ""
+        return stored_key(key)  # as in the log: no name of a user makes that fail
 
     def _purse(self, key: str) -> Purse:
         period = self._period_at(self._clock())

@@ -126,7 +126,7 @@ class Split(CompositeRouter):
         arm = None if key is None else self.arm_of(key)
         log = self.routers[arm].log if arm is not None else self.log
         if log is not None:
-            log.record_kept(decision_id, chosen, key=key, arm=arm, **details)
+            log.record_kept(decision_id, chosen, keys=keys, key=key, arm=arm, **details)
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the router that chose it."""

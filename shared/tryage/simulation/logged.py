@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     _Row = tuple[DecisionRecord, Outcome | None, Sequence[Feedback]]
 
-_KEYS = ("thread_id", "user_id")  # the log has one key, which stands for either
-
 
 @dataclass(frozen=True, eq=False)
 class LoggedTraffic:
@@ -100,13 +98,15 @@ def _fill_measured(losses: Float64Array, costs: Float64Array, row: _Row, library
 
 
 def _keys(record: DecisionRecord) -> dict[str, str]:
-    return {} if record.key is None else dict.fromkeys(_KEYS, record.key)
+    """Return the thread and the user; what is missing is the other, as in logs of before 0003."""
+    known = {"thread_id": record.key or record.user_id, "user_id": record.user_id or record.key}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _groups(records: Sequence[DecisionRecord]) -> IndexArray:
     """Return a number per thread or user, and one of its own for each decision without a key."""
     numbers: dict[object, int] = {}
-    keys: list[object] = [one.key or (one.id,) for one in records]
+    keys: list[object] = [one.key or one.user_id or (one.id,) for one in records]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
 
 

@@ -120,9 +120,29 @@ class Database:
             TrafficError: the store fails.
         """
         if self.is_sqlite:
-            with self._use(), self._open().connect() as connection:
-                for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                    _execute_outside(connection, statement)
+            self._rewrite("PRAGMA incremental_vacuum")
+
+    def erase(self) -> None:
+        """Write a file of SQLite anew, without what deleted rows have left in it.
+
+        `secure_delete` overwrites a row where it was last. Copies of it can be in the unused part
+        of pages from which SQLite has moved it.
+
+        Raises:
+            TrafficError: the store fails, or another connection reads what the file held before.
+        """
+        if self.is_sqlite and not self._rewrite("VACUUM"):
+            raise TrafficError(
+                f"The rows are deleted, but the file of the log at {self.describe()} still holds "
+                "what they were, because another program reads it. Do the same again."
+            )
+
+    def _rewrite(self, statement: str) -> bool:
+        """Let SQLite order its file; tell whether nobody was reading an older state of it."""
+        with self._turn_to_write(), self._use(), self._open().connect() as connection:
+            _execute_outside(connection, statement)
+            ((is_busy, *_),) = _execute_outside(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        return not is_busy
 
     def _prepare_fork(self) -> None:
         engine = self._engine
@@ -319,10 +339,11 @@ def without_password(url: str) -> str:
     return url if plain == parsed else plain.render_as_string(hide_password=False)
 
 
-def _execute_outside(connection: sa.Connection, statement: str) -> None:
-    """Execute a statement outside of a transaction, which SQLAlchemy would begin."""
+def _execute_outside(connection: sa.Connection, statement: str) -> list[tuple[Any, ...]]:
+    """Execute a statement outside of a transaction, which SQLAlchemy would begin; return rows."""
     driver_connection: Any = connection.connection.dbapi_connection
-    driver_connection.execute(statement).fetchall()
+    rows: list[tuple[Any, ...]] = driver_connection.execute(statement).fetchall()
+    return rows
 
 
 def _has_set_wal(connection: Any, *, is_last_try: bool) -> bool:  # noqa: ANN401 - the driver's

@@ -145,7 +145,7 @@ class DecisionLog:
                 the one that a conversation stays with.
             prompt_tokens: The length of what is sent.
             time: When it was decided, in seconds since 1970 (UTC); by default now.
-            key: What stands for its thread or user; by default its `thread_id`.
+            key: What stands for its thread; by default its `thread_id` or `session_id`.
         """
         record = decision_record(
             decision,
@@ -167,11 +167,15 @@ class DecisionLog:
         position: FloatArray | None = None,
         kind: str | None = None,
         prompt_tokens: float | None = None,
+        keys: Mapping[str, str] | None = None,
         key: str | None = None,
         tags: tuple[str, ...] = (),
         arm: str | None = None,
     ) -> None:
-        """Write an answer that needed no decision of its own: the turn stays with its expert."""
+        """Write an answer that needed no decision of its own: the turn stays with its expert.
+
+        `keys` are those of the request; `key` stands for its thread, as in `record`.
+        """
         self.traffic.record_decision(
             DecisionRecord(
                 id=decision_id,
@@ -182,7 +186,8 @@ class DecisionLog:
                 kind=kind,
                 prompt_tokens=prompt_tokens,
                 frozen_choice=chosen,
-                key=key,
+                key=thread_of(keys or {}) if key is None else key,
+                user_id=user_of(keys or {}),
                 tags=tags,
                 arm=arm,
             )
@@ -311,7 +316,8 @@ def decision_record(  # noqa: PLR0913 - what is written beside the decision
         frozen_choice=chosen if is_kept else decision.frozen_choice or decision.expert.name,
         shadow_choices=decision.shadow_choices,
         arm=decision.arm,
-        key=decision.keys.get("thread_id") if key is None else key,
+        key=thread_of(decision.keys) if key is None else key,
+        user_id=user_of(decision.keys),
         tags=decision.tags,
         changes=decision.changes,
         prompt=decision.prompt,  # which the store keeps only if its user wants that
@@ -342,6 +348,16 @@ def _columns(ranking: Sequence[RankedExpert]) -> RankingColumns:
         tuple(one.cost for one in ranked),
         tuple(one.terms.get(ANSWER_VALUE, 0.0) + one.terms.get("cost", 0.0) for one in ranked),
     )
+
+
+def thread_of(keys: Mapping[str, str]) -> str | None:
+    """Return the thread that the keys of a request name, None if none."""
+    return keys.get("thread_id") or keys.get("session_id")
+
+
+def user_of(keys: Mapping[str, str]) -> str | None:
+    """Return the user that the keys of a request name, None if none."""
+    return keys.get("user_id") or keys.get("user")
 
 
 def make_feedback(  # noqa: PLR0913 - the fields of feedback

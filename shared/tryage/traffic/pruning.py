@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from tryage.traffic.reads import belongs_to
 from tryage.traffic.schema import (
     CHARGES,
     DECISIONS,
@@ -27,17 +28,20 @@ _MAX_IDS = 500  # of a statement: SQLite before 3.32 takes 999 values
 def prune(database: Database, cutoff: float, key: str | None) -> Counter[str]:
     """Delete all from before a time, or only what belongs to a key; return the numbers deleted.
 
+    A key is a thread or a user, in its stored form.
+
     Of each router's snapshots the last one stays, whenever it was made, and so does what a budget
     has spent in a period that still goes on. A budget without periods forgets a key with its last
     request.
 
     Raises:
-        TrafficError: the store fails; what was deleted before stays deleted.
+        TrafficError: the store fails, or its file still holds what was deleted because another
+            program reads it; what was deleted before stays deleted.
     """
     deleted: Counter[str] = Counter()
     condition = DECISIONS.c.time < cutoff
     if key is not None:
-        condition &= DECISIONS.c.key == key
+        condition &= belongs_to(key)
     while True:
         with database.write(is_durable=True) as connection:
             part = _delete_decisions(connection, condition)
@@ -48,7 +52,10 @@ def prune(database: Database, cutoff: float, key: str | None) -> Counter[str]:
         if key is None:
             deleted += _delete_others(connection, cutoff)
         deleted += _delete_spending(connection, cutoff, key)
-    database.shrink()
+    if key is None:
+        database.shrink()
+    else:  # somebody wants to be forgotten
+        database.erase()
     return deleted
 
 
@@ -60,6 +67,7 @@ def _delete_decisions(connection: sa.Connection, condition: sa.ColumnElement[boo
     for name, column in (
         ("feedback", FEEDBACK.c.decision_id),
         ("outcomes", OUTCOMES.c.decision_id),
+        ("charges", CHARGES.c.decision_id),
         ("decisions", DECISIONS.c.id),
     ):
         for start in range(0, len(ids), _MAX_IDS):

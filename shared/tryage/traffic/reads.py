@@ -118,15 +118,23 @@ def latest_snapshot(
 def decision_condition(
     since: float | None, until: float | None, key: str | None
 ) -> sa.ColumnElement[bool]:
-    """Return the condition that a decision was made in `since <= time < until`, for a key."""
+    """Return the condition that a decision was made in `since <= time < until`, for a key.
+
+    A key is a thread or a user, in its stored form.
+    """
     conditions: list[sa.ColumnElement[bool]] = [sa.true()]
     if since is not None:
         conditions.append(DECISIONS.c.time >= since)
     if until is not None:
         conditions.append(DECISIONS.c.time < until)
     if key is not None:
-        conditions.append(DECISIONS.c.key == key)
+        conditions.append(belongs_to(key))
     return sa.and_(*conditions)
+
+
+def belongs_to(key: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a decision is of a thread or a user, in its stored form."""
+    return sa.or_(DECISIONS.c.key == key, DECISIONS.c.user_id == key)
 
 
 def decision_page(
@@ -146,14 +154,22 @@ def decision_page(
 
 
 def spending_rows(connection: sa.Connection, key: str | None) -> Iterator[tuple[str, RowMapping]]:
-    """Yield what budgets hold as ("purse" or "charge", row), in order; of one key if given."""
+    """Yield what budgets hold as ("purse" or "charge", row), in order; of one key if given.
+
+    To a key belong its own purses and charges, and the charges of its decisions.
+    """
     for kind, table, order in (
         ("purse", PURSES, (PURSES.c.budget, PURSES.c.key, PURSES.c.start)),
         ("charge", CHARGES, (CHARGES.c.time, CHARGES.c.budget, CHARGES.c.decision_id)),
     ):
         query = sa.select(table).order_by(*order)
         if key is not None:
-            query = query.where(table.c.key == key)
+            condition = table.c.key == key
+            if table is CHARGES:
+                condition |= CHARGES.c.decision_id.in_(
+                    sa.select(DECISIONS.c.id).where(belongs_to(key))
+                )
+            query = query.where(condition)
         for row in connection.execute(query).mappings():
             yield kind, row
 

@@ -29,9 +29,9 @@ class DecisionRecord:
     `position` `(k,)` is where the prompt lies in the ability space, and `kind` its most probable
     category. `frozen_choice` is the expert that the router would have chosen without feedback and
     exploration. `shadow_choices` are those of other routers by their names, and `arm` is the name
-    of the router that decided if traffic is split. `key` stands for a thread or a user. `tags` come
-    from the caller; an explored decision is never tagged "critical". `changes` say what policies
-    have changed, and why.
+    of the router that decided if traffic is split. `key` stands for a thread, `user_id` for a user.
+    `tags` come from the caller; an explored decision is never tagged "critical". `changes` say what
+    policies have changed, and why.
     """
 
     id: str
@@ -59,6 +59,7 @@ class DecisionRecord:
     tags: tuple[str, ...] = ()
     changes: tuple[PolicyChange, ...] = ()
     prompt: str | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -34,6 +35,7 @@ MAX_KEY = 500  # characters: an index of PostgreSQL holds 2,704 bytes
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _POSITION_DTYPE = np.dtype("<f4")
 _SCALARS = ("propensity", "tolerance", "typicality", "prompt_tokens", "is_default")
+_COLUMNS = ("id", "time", "chosen", "key", "prompt", "user_id")
 _LISTS = ("losses", "stds", "totals", "costs", "propensities", "cost_terms")
 
 
@@ -50,7 +52,7 @@ def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...
         _to_key(record.id),
         _to_time(record.time),
         to_text(record.chosen),
-        None if record.key is None else _to_key(record.key),
+        None if record.key is None else stored_key(record.key),
         _decision_content(
             record.router,
             record.kind,
@@ -64,6 +66,7 @@ def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...
         pack_lists([scalars, *[getattr(record, name) for name in _LISTS]]),
         _pack_position(record.position),
         _optional_text(record.prompt) if keep_prompt else None,
+        None if record.user_id is None else stored_key(record.user_id),
     )
 
 
@@ -86,7 +89,7 @@ def _decision_record(row: StoredRow) -> DecisionRecord:
     content = json.loads(row["content"])
     scalars, *lists = unpack_lists(row["numbers"], 1 + len(_LISTS))
     fields: Row = dict(zip(_SCALARS, scalars, strict=True)) | dict(zip(_LISTS, lists, strict=True))
-    fields |= {name: row[name] for name in ("id", "time", "chosen", "key", "prompt")}
+    fields |= {name: row[name] for name in _COLUMNS}
     fields |= {name: content.get(name) for name in ("router", "kind", "frozen_choice", "arm")}
     fields |= {name: tuple(content.get(name, ())) for name in ("candidates", "tags")}
     fields |= {"shadow_choices": content.get("shadow_choices", {})}
@@ -196,6 +199,20 @@ def to_text(value: str) -> str:
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode("utf-8")
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
+
+
+def stored_key(value: str) -> str:
+    """Return the form in which the log holds the name of a thread, a user or a team.
+
+    That is the name itself, and its hash where an index cannot hold it: it is too long, or has NUL
+    or half of a surrogate pair. So no name of a stranger makes a record fail.
+
+    Raises:
+        TypeError: it is not a string.
+    """
+    if to_text(value) == value and len(value) <= MAX_KEY:
+        return value
+    return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def pack_lists(lists: Sequence[Sequence[float | None]]) -> bytes:

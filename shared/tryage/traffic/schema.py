@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = "0002"  # of the newest migration; a change of the tables needs another one
+VERSION = "0003"  # of the newest migration; a change of the tables needs another one
 
 VERSION_TABLE = "tryage_version"  # holds the version of a database, as Alembic keeps it
 
@@ -24,9 +24,12 @@ DECISIONS = sa.Table(
     sa.Column("numbers", sa.LargeBinary, nullable=False),
     sa.Column("position", sa.LargeBinary),
     sa.Column("prompt", sa.Text),
+    sa.Column("user_id", sa.Text),
     sa.Index("tryage_decisions_time", "time", "id"),
     sa.Index("tryage_decisions_key", "key", sqlite_where=sa.text("key IS NOT NULL"),
              postgresql_where=sa.text("key IS NOT NULL")),
+    sa.Index("tryage_decisions_user", "user_id", sqlite_where=sa.text("user_id IS NOT NULL"),
+             postgresql_where=sa.text("user_id IS NOT NULL")),
 )  # fmt: skip
 
 # At most one row per decision. It has no foreign key: an outcome may come before its decision.

@@ -31,6 +31,7 @@ from tryage.traffic.rows import (
     event_row,
     feedback_row,
     outcome_row,
+    stored_key,
 )
 from tryage.traffic.spending import SpendingLedger
 from tryage.traffic.writer import Writer
@@ -277,7 +278,7 @@ class Traffic:
             key: Only decisions of one thread or user.
 
         Raises:
-            InputError: a time is not a number.
+            InputError: a time is not a number, or the key no text.
             TrafficError: the store fails.
         """
         from tryage.traffic import reads
@@ -286,7 +287,7 @@ class Traffic:
             if time is not None:
                 check_number(name, time, -math.inf)  # the store compares anything, without an error
         self._writer.flush(_FLUSH_TIMEOUT)
-        condition, after = reads.decision_condition(since, until, key), None
+        condition, after = reads.decision_condition(since, until, _stored_key(key)), None
         while True:
             with self._database.read() as connection:
                 page = reads.decision_page(connection, condition, after, _PAGE)
@@ -330,14 +331,15 @@ class Traffic:
         `undo` and `learned_since` do not reach further back than the log.
 
         Raises:
-            InputError: the days are not a number of 0 or more.
-            TrafficError: the store fails; what was deleted before stays deleted.
+            InputError: the days are not a number of 0 or more, or the key is no text.
+            TrafficError: the store fails, or another program reads the file of the log, which then
+                still holds what was deleted; what was deleted before stays deleted.
         """
         from tryage.traffic.pruning import prune
 
         cutoff = clock.time() - 86_400 * check_number("days", days)
         self._writer.flush(_FLUSH_TIMEOUT)
-        return dict(prune(self._database, cutoff, key))
+        return dict(prune(self._database, cutoff, _stored_key(key)))
 
     def export(self, path: str | Path, *, key: str | None = None) -> int:
         """Write all decisions with what came of them as JSON lines, and return their number.
@@ -346,6 +348,7 @@ class Traffic:
         without one, events are added.
 
         Raises:
+            InputError: the key is no text.
             TrafficError: the store fails; a file that was there stays as it was.
         """
         from tryage.traffic import reads
@@ -357,7 +360,7 @@ class Traffic:
             partial_path.open("w", encoding="utf-8") as file,
             self._database.read() as connection,
         ):
-            spending = reads.spending_rows(connection, key)
+            spending = reads.spending_rows(connection, _stored_key(key))
             events = self._events() if key is None else ()
             for line in to_json_lines(self.decisions(key=key), spending, events):
                 file.write(line + "\n")
@@ -551,6 +554,19 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
         raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
     check_number("score", row["score"], 0.0, 1.0)
     return row
+
+
+def _stored_key(key: str | None) -> str | None:
+    """Return the form in which the log holds the name of a thread or a user; None stays None.
+
+    Raises:
+        InputError: it is no text, or an empty one.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key:
+        raise InputError(f"key is {key!r:.40}; expected the name of a thread or a user.")
+    return stored_key(key)
 
 
 def _shut_down(writer: Writer, database: Database) -> None:

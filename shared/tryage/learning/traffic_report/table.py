@@ -171,7 +171,9 @@ class _Reader:
                 self.experts, [None if one is None else one.best_single for one in outcomes]
             ),
             "arms": self._numbers(self.arms, [one.arm for one in records]),
-            "clusters": self._numbers(self._keys, [one.key or (one.id,) for one in records]),
+            "clusters": self._numbers(
+                self._keys, [one.key or one.user_id or (one.id,) for one in records]
+            ),
         }
         losses, costs, propensities = self._candidates(records)
         return named | {
