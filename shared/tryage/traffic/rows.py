@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tryage.core.policy_change import PolicyChange
-from tryage.errors import TrafficError
+from tryage.core.validation import check_number
+from tryage.errors import InputError, TrafficError
 from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
 if TYPE_CHECKING:
@@ -161,6 +162,22 @@ def feedback_row(feedback: Feedback) -> Row:
     }
 
 
+def checked_feedback_row(feedback: Feedback) -> Row:
+    """Return the row of feedback whose values are valid.
+
+    Raises:
+        InputError: the score is not from 0 to 1, or a field has a value of another type.
+    """
+    if not isinstance(feedback, Feedback):
+        raise InputError(f"Expected Feedback, got {type(feedback).__name__}.")
+    try:
+        row = feedback_row(feedback)
+    except ENCODING_ERRORS as error:
+        raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
+    check_number("score", row["score"], 0.0, 1.0)
+    return row
+
+
 def feedback_record(row: StoredRow) -> Feedback:
     """Return the feedback of a row."""
     names = ("id", "decision_id", "time", "score", "kind", "comment", "expert")
@@ -213,6 +230,19 @@ def stored_key(value: str) -> str:
     if to_text(value) == value and len(value) <= MAX_KEY:
         return value
     return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return the form in which the log holds the name of a thread or a user; None stays None.
+
+    Raises:
+        InputError: it is no text, or an empty one.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key:
+        raise InputError(f"key is {key!r:.40}; expected the name of a thread or a user.")
+    return stored_key(key)
 
 
 def pack_lists(lists: Sequence[Sequence[float | None]]) -> bytes:

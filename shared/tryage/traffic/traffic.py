@@ -27,11 +27,11 @@ from tryage.traffic.records import (
 )
 from tryage.traffic.rows import (
     ENCODING_ERRORS,
+    checked_feedback_row,
+    checked_key,
     decision_row,
     event_row,
-    feedback_row,
     outcome_row,
-    stored_key,
 )
 from tryage.traffic.spending import SpendingLedger
 from tryage.traffic.writer import Writer
@@ -145,7 +145,7 @@ class Traffic:
         """
         from tryage.traffic import writes
 
-        row = _checked_feedback_row(feedback)
+        row = checked_feedback_row(feedback)
         self._writer.flush(_FLUSH_TIMEOUT)
         with self._database.write(is_durable=True) as connection:
             is_new = writes.insert_feedback(connection, row)
@@ -287,7 +287,7 @@ class Traffic:
             if time is not None:
                 check_number(name, time, -math.inf)  # the store compares anything, without an error
         self._writer.flush(_FLUSH_TIMEOUT)
-        condition, after = reads.decision_condition(since, until, _stored_key(key)), None
+        condition, after = reads.decision_condition(since, until, checked_key(key)), None
         while True:
             with self._database.read() as connection:
                 page = reads.decision_page(connection, condition, after, _PAGE)
@@ -339,7 +339,7 @@ class Traffic:
 
         cutoff = clock.time() - 86_400 * check_number("days", days)
         self._writer.flush(_FLUSH_TIMEOUT)
-        return dict(prune(self._database, cutoff, _stored_key(key)))
+        return dict(prune(self._database, cutoff, checked_key(key)))
 
     def export(self, path: str | Path, *, key: str | None = None) -> int:
         """Write all decisions with what came of them as JSON lines, and return their number.
@@ -360,7 +360,7 @@ class Traffic:
             partial_path.open("w", encoding="utf-8") as file,
             self._database.read() as connection,
         ):
-            spending = reads.spending_rows(connection, _stored_key(key))
+            spending = reads.spending_rows(connection, checked_key(key))
             events = self._events() if key is None else ()
             for line in to_json_lines(self.decisions(key=key), spending, events):
                 file.write(line + "\n")
@@ -538,35 +538,6 @@ class _BatchWriter:
                 writes.number_feedback(connection)
         if self.spending is not None and any(name == _SPENDING for name, _ in items):
             self.spending.sync()
-
-
-def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
-    """Return the row of feedback whose values are valid.
-
-    Raises:
-        InputError: the score is not from 0 to 1, or a field has a value of another type.
-    """
-    if not isinstance(feedback, Feedback):
-        raise InputError(f"Expected Feedback, got {type(feedback).__name__}.")
-    try:
-        row = feedback_row(feedback)
-    except ENCODING_ERRORS as error:
-        raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
-    check_number("score", row["score"], 0.0, 1.0)
-    return row
-
-
-def _stored_key(key: str | None) -> str | None:
-    """Return the form in which the log holds the name of a thread or a user; None stays None.
-
-    Raises:
-        InputError: it is no text, or an empty one.
-    """
-    if key is None:
-        return None
-    if not isinstance(key, str) or not key:
-        raise InputError(f"key is {key!r:.40}; expected the name of a thread or a user.")
-    return stored_key(key)
 
 
 def _shut_down(writer: Writer, database: Database) -> None:
