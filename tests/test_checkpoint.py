@@ -58,7 +58,12 @@ def test_another_key_or_name_is_another_stage(tmp_path):
     assert compute.calls == 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+ODD_NUMBERS = b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"nonsense", len(ODD_NUMBERS).to_bytes(8, "little") + ODD_NUMBERS + b"x", None]
+)
 def test_a_damaged_file_is_computed_again_and_replaced(tmp_path, damage):
     compute = CountingStage()
     run_stage(tmp_path, compute)
@@ -148,7 +153,8 @@ def test_a_fact_is_read_back_only_with_the_key_of_its_work(tmp_path):
     assert load_keyed_json(path, "k", "tokens", str, "other work") == "7"
     with pytest.raises(PersistenceError, match="holds other work: delete it"):
         load_keyed_json(path, "z", "tokens", str, "other work")
-    for damage in (None, "", "[]", '{"key": "k"}', '{"key": "k", "tokens": {}}'):
+    deep = "[" * 100_000
+    for damage in (None, "", "[]", '{"key": "k"}', '{"key": "k", "tokens": {}}', deep):
         path.unlink() if damage is None else path.write_text(damage)
         with pytest.raises(PersistenceError, match="damaged"):
             load_keyed_json(path, "k", "tokens", int, "other work")

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tryage.files import home_folder, replace_file, write_text
+from tryage.errors import InputError
+from tryage.files import (
+    folder_exists,
+    home_folder,
+    parse_toml,
+    path_exists,
+    read_text,
+    replace_file,
+    write_text,
+)
 
 
 def test_a_file_is_whole_and_an_error_keeps_the_old_one(tmp_path):
@@ -48,3 +57,29 @@ def test_what_is_no_regular_file_is_written_and_not_replaced(tmp_path):
     assert pipe.is_fifo()
     write_text(Path(os.devnull), "text")
     assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 5_000 + "]" * 5_000, "nested too deeply"),
+        ("a = " + "9" * 5_000, "not TOML: Exceeds the limit"),
+        ("a = ", "not TOML: Invalid value"),
+    ],
+)
+def test_what_is_no_toml_is_refused_in_words(text, said):
+    with pytest.raises(InputError, match=f"^the file is .*{said}"):
+        parse_toml(text, "the file")
+
+
+def test_a_path_with_a_zero_byte_is_refused_in_words():
+    with pytest.raises(InputError, match="is no path"):
+        read_text(Path("a\0b"))
+
+
+def test_a_name_that_is_too_long_for_a_file_is_of_none(tmp_path):
+    too_long = tmp_path / ("x" * 5_000)
+    assert not path_exists(too_long)
+    assert not folder_exists(too_long)
+    assert path_exists(tmp_path)
+    assert folder_exists(tmp_path)

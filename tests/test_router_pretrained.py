@@ -244,3 +244,8 @@ def test_a_repository_switches_on_neither_flags_nor_an_exempt_default(
     chosen = Router.from_pretrained("me/router", prompt_flags=True, default_exempt=False)
     assert (chosen.default_exempt, chosen.prompt_flags) == (False, True)
     assert caplog.records == []
+
+
+def test_a_name_that_is_too_long_for_a_folder_is_refused_in_words():
+    with pytest.raises(PersistenceError, match="is not a folder"):
+        Router.from_pretrained("x" * 5_000)

@@ -143,7 +143,7 @@ def load_keyed_json(path: Path, key: str, name: str, parse: Callable[[Any], T], 
     try:
         record = json.loads(path.read_text("utf-8"))
         is_same_key, value = record["key"] == key, parse(record[name])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise PersistenceError(f"{path.parent} is damaged: delete it. {error}") from error
     if not is_same_key:
         raise PersistenceError(f"{path.parent} holds {mismatch}: delete it, or train elsewhere.")
@@ -186,7 +186,7 @@ def _load_arrays(path: Path | None) -> ArrayMapping | None:
         return None
     try:
         arrays: ArrayMapping = load_file(path)
-    except SafetensorError:
+    except (SafetensorError, AttributeError, KeyError, TypeError):  # or numbers numpy has not
         path.unlink()
         return None
     return arrays

@@ -63,6 +63,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
+    except ValueError as error:  # a zero byte in the path
+        raise InputError(f"{str(path)!r:.80} is no path: {error}.") from error
 
 
 def parse_toml(text: str, place: str) -> dict[str, Any]:
@@ -77,9 +79,21 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
         import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # Python 3.10 alone
     try:
         tables: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise InputError(f"{place} is TOML that is nested too deeply.") from error
+    except ValueError as error:  # also a number of thousands of digits, which is no TOMLDecodeError
         raise InputError(f"{place} is not TOML: {error}.") from error
     return tables
+
+
+def path_exists(path: Path) -> bool:
+    """Tell whether there is something at a path; `Path.exists` raises where a name is too long."""
+    return os.path.exists(path)  # noqa: PTH110 - as said above
+
+
+def folder_exists(path: Path) -> bool:
+    """Tell whether a path is a folder; a name that no folder can have is none."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def write_text(path: Path, text: str) -> None:

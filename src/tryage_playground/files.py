@@ -228,7 +228,8 @@ def _json_rows(name: str, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        data = [_json_line(name, i, line) for i, line in enumerate(text.splitlines(), 1) if line]
+        lines = enumerate(text.split("\n"), 1)  # other separators may stand in a text of JSON
+        data = [_json_line(name, i, line) for i, line in lines if line.strip()]
     if isinstance(data, dict):
         data = data.get("library", [data])
     if not isinstance(data, list):

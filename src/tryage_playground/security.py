@@ -97,7 +97,10 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
     if headers.get("sec-fetch-site", "none") in _FORBIDDEN_SITES:
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == host
+    try:
+        return origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # no address, such as http://[
+        return False
 
 
 class _LimitedBody:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tryage.chat.efforts import (
     DEFAULT_EFFORTS,
@@ -89,3 +91,11 @@ def test_adding_efforts_twice_changes_nothing():
 def test_a_name_that_an_effort_makes_may_not_exist_already():
     with pytest.raises(InputError, match="Two models are called 'a@low'"):
         add_efforts({"a@low": "plain", "a": "thinker"}, ["low"], offer_two)
+
+
+@given(st.text(max_size=20), st.sampled_from(EFFORTS))
+def test_an_effort_that_is_joined_to_any_name_is_split_off_again(name, effort):
+    model, own = split_effort(name)
+    if model:
+        assert split_effort(join_effort(name, effort)) == (model, effort)
+    assert own is None or own in EFFORTS

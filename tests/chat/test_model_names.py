@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tryage import Expert, Library
 from tryage.chat import resolve_model_name
@@ -188,3 +191,19 @@ def test_a_name_with_an_effort_means_the_expert_with_it_and_no_other():
     assert resolve_model_name(library, "openai:gpt-5@low") is None
     assert resolve_model_name(library, "gpt-5-2025-08-07").name == "gpt-5"
     assert resolve_model_name(library, "openrouter/openai/gpt-5:thinking").name == "gpt-5"
+
+
+SPELLINGS = st.sampled_from(
+    ["gpt", "-4o", "mini", "claude", "sonnet", "openai:", "openrouter/", "@low", ":free", "-",
+     "/", "2024", "-08-06", "qwen", "2.5", "-72b", "instruct", "(high)", " ", "\u0130", "\ud800",
+     "[", "]("]
+)  # fmt: skip
+
+
+@given(st.text(max_size=30) | st.lists(SPELLINGS, max_size=8).map("".join))
+def test_any_text_means_one_expert_or_none_and_always_the_same(known, text):
+    found = resolve_model_name(known, text)
+    assert resolve_model_name(known, f" {text} ") == found
+    assert found is None or found.name in known
+    with contextlib.suppress(LibraryError):
+        assert find_model(known, text) in known.names

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from tryage.cli.options import format_count, format_value, read_jsonl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tryage import Preferences
+from tryage.cli.options import format_count, format_value, parse_preferences, read_jsonl
 from tryage.cli.terminal import format_table
 from tryage.errors import InputError
 
@@ -96,3 +101,45 @@ def test_a_table_has_left_columns_first_and_aligns_the_others_right():
         "long  10",
         "c      5",
     ]
+
+
+def test_json_lines_end_at_a_newline_alone(tmp_path):
+    rows = [{"prompt": "a\u2028b\x85c\x0b"}, {"prompt": "d"}]
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_bytes("\r\n".join(lines).encode())
+    assert read_jsonl(path) == rows
+
+
+WORDS = st.sampled_from(
+    [
+        "size",
+        "cost",
+        "<",
+        "=",
+        ">=",
+        "3B",
+        "0.5",
+        "needs",
+        "tools",
+        "|",
+        "since",
+        "2025",
+        "nan",
+        "inf",
+        "1e999",
+        ",",
+    ]
+)
+
+
+@given(
+    st.lists(st.text(max_size=12) | st.lists(WORDS, max_size=5).map("".join), max_size=2),
+    st.lists(st.text(max_size=12) | st.lists(WORDS, max_size=5).map("".join), max_size=2),
+)
+def test_any_weights_and_requirements_are_read_or_refused_in_words(weights, requirements):
+    try:
+        preferences = parse_preferences(weights, requirements)
+    except InputError:
+        return
+    assert Preferences.from_dict(preferences.to_dict()) == preferences

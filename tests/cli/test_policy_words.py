@@ -63,3 +63,9 @@ def test_a_cascade_on_a_table_asks_how_strong_the_evidence_is():
     table = QTable(["p"], ("small", "large"), np.zeros((1, 2)))
     with pytest.raises(InputError, match=r"--evidence 0\.8"):
         parse_policy("cascade steps=small,large", Calibration(ROUTER, table))
+
+
+def test_a_setting_that_is_nested_deeply_is_refused_in_words():
+    deep = "[" * 100_000
+    with pytest.raises(InputError):
+        parse_policy(f"threshold strong=large weak=small share={deep}", CALIBRATION)

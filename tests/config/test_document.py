@@ -58,3 +58,16 @@ def test_overrides_that_would_change_nothing_are_refused(write, overrides, said)
     document = read_document(write('[[models]]\nname = "a"\n'))
     with pytest.raises(InputError, match=said):
         document.replaced(overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tryage.toml", "a" + ".a" * 2_000 + " = 1\n"),
+        ("tryage.toml", "a = " + "[" * 400 + "]" * 400),
+        ("tryage.json", '{"a": ' + "[" * 400 + "]" * 400 + "}"),
+    ],
+)
+def test_tables_of_many_levels_are_refused_in_words(write, name, text):
+    with pytest.raises(ConfigError, match="more than 50 levels"):
+        read_document(write(text, name))

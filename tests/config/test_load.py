@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import pickle
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.config.load import load_config
+from tryage.config.write import to_toml
 from tryage.errors import ConfigError, InputError
 
 WRONG = """polices = 1
@@ -127,3 +132,76 @@ def test_an_empty_file_says_nothing_and_is_valid(write):
     config = load_config(write("")).config
     assert config.models == []
     assert config.traffic is None
+
+
+TABLES = (
+    "models",
+    "preferences",
+    "router",
+    "rules",
+    "policies",
+    "exploration",
+    "traffic",
+    "chat",
+    "server",
+    "include",
+)
+KEYS = st.sampled_from(
+    ["name", "model", "kind", "efforts", "base_url", "released", "weights", "requirements",
+     "field", "op", "value", "only", "ban", "require", "time", "weekday", "timezone", "since",
+     "key", "gap", "strong", "weak", "share", "usd_per_day", "by", "steps", "verify", "budget",
+     "url", "sticky", "port", "path", "max_cost", "preset"]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        "Budget",
+        "QualityGap",
+        "Threshold",
+        "Cascade",
+        "Rules",
+        "low",
+        "cost",
+        "<=",
+        "${A}",
+        "\0",
+        "../x",
+        "25:00-26:00",
+        "2025-02-30",
+    ]
+)
+ODD = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | VALUES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(TABLES),
+        ODD | st.lists(st.dictionaries(KEYS, ODD, max_size=6), max_size=2),
+        max_size=4,
+    )
+)
+def test_any_tables_are_settings_or_refused_in_words(write, tables):
+    path = write(json.dumps(tables), "tryage.json")
+    try:
+        loaded = load_config(path, environment={"A": "x"})
+    except ConfigError as error:
+        assert error.problems  # noqa: PT017 - what is not refused is tested, too
+        return
+    again = load_config(write(to_toml(loaded.config)), environment={"A": "x"})
+    assert again.config == loaded.config
+
+
+@pytest.mark.parametrize("text", ['include = ["NAME"]', 'router.path = "NAME"'])
+def test_a_name_that_is_too_long_for_a_file_raises_nothing_of_the_system(write, text):
+    path = write(text.replace("NAME", "x" * 5_000))
+    with contextlib.suppress(ConfigError):
+        assert load_config(path).router_stamp is None

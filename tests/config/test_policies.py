@@ -72,3 +72,11 @@ def test_a_verifier_that_is_not_there_is_an_error(tmp_path):
     )
     with pytest.raises(InputError, match="there is no Agrement"):
         make_policy(table, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["", "Agree ment", "Agree\nment", "a.b", "Policy("])
+def test_a_verifier_of_a_name_that_no_class_can_have_is_refused_in_words(tmp_path, kind):
+    verify = {"kind": kind}
+    table = CascadeTable.model_validate({"kind": "Cascade", "steps": ["a"], "verify": verify})
+    with pytest.raises(InputError):
+        make_policy(table, tmp_path)

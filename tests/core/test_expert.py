@@ -122,3 +122,9 @@ def test_words_are_stored_in_lower_case() -> None:
 def test_a_datetime_loses_its_time() -> None:
     moment = datetime.datetime(2025, 1, 31, 12, tzinfo=datetime.timezone.utc)
     assert Expert("a", released=moment) == Expert("a", released=DATE)
+
+
+def test_a_date_of_a_hundred_thousand_letters_is_refused_in_a_short_message():
+    with pytest.raises(InputError, match="released must be YYYY-MM-DD") as caught:
+        Expert.from_dict({"name": "a", "released": "a" * 100_000})
+    assert len(str(caught.value)) < 300

@@ -391,3 +391,10 @@ def test_a_requirement_may_let_unknown_values_pass() -> None:
 def test_unknown_prices_cannot_pass(parts: tuple[Any, ...]) -> None:
     with pytest.raises(InputError):
         Requirement(*parts)
+
+
+def test_a_date_of_a_hundred_thousand_letters_is_refused_in_a_short_message() -> None:
+    row = {"field": "released", "op": ">=", "value": "a" * 100_000}
+    with pytest.raises(InputError, match="released must be compared with") as caught:
+        Requirement.from_dict(row)
+    assert len(str(caught.value)) < 300

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tryage.models.hosts import host_of, is_local, maker_host
 
@@ -68,3 +70,17 @@ def test_a_server_is_local_on_a_loopback_address_or_where_its_client_defaults_to
     provider, base_url, expected
 ):
     assert is_local(provider, base_url) is expected
+
+
+@given(
+    st.text(max_size=30)
+    | st.lists(
+        st.sampled_from(
+            ["http://", "[", "]", ":", "@", "localhost", "127.0.0.1", "%", "/", "\u2100"]
+        ),
+        max_size=6,
+    ).map("".join)
+)
+def test_any_text_is_an_address_or_is_not_of_this_machine(text):
+    assert is_local(None, text) in (True, False)
+    assert host_of(text) is None or isinstance(host_of(text), str)

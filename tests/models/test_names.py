@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import InputError
 from tryage.models.names import MAX_LENGTH, name_key, parse_model_name
@@ -211,3 +213,28 @@ def test_a_size_keeps_its_point_so_that_it_is_no_version():
 
 def test_spellings_of_a_version_have_one_key():
     assert name_key("qwen2.5-72b") == name_key("qwen-2-5-72b") == name_key("Qwen_2.5-72B")
+
+
+PIECES = st.sampled_from(
+    ["gpt", "-5.4", "claude", "sonnet", "@", "high", "(", ")", ":", "/", "-", "_", ".", "7b",
+     "20241022", "v2:0", "[a]", "q4_k_m", "us.", "arn:aws:", "~", "instruct", "\u0130", "\ufb01",
+     " ", "\ud800"]
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=40) | st.lists(PIECES, max_size=10).map("".join))
+def test_any_text_is_read_as_a_name_or_is_none(text):
+    name = parse_model_name(text)
+    assert parse_model_name(f"  {text}\n") == name
+    if name is not None:
+        parts = (name.key, name.undated_key, name.family, name.generation, name.tier, name.size)
+        assert name.model
+        assert parts == (
+            name.key,
+            name.undated_key,
+            name.family,
+            name.generation,
+            name.tier,
+            name.size,
+        )

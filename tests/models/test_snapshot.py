@@ -8,6 +8,8 @@ import json
 import pickle
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import CatalogueError
 from tryage.models import snapshot as snapshot_module
@@ -144,3 +146,40 @@ def test_a_file_that_unpacks_without_end_is_refused(monkeypatch, small):
     monkeypatch.setattr(snapshot_module, "MAX_BYTES", 100)
     with pytest.raises(CatalogueError, match="larger"):
         ModelSnapshot.from_bytes(encode_snapshot(small))
+
+
+KEYS = (
+    "format",
+    "made",
+    "sources",
+    "models",
+    "builds",
+    "hosts",
+    "aliases",
+    "gpt-5.4-mini",
+    "input_price",
+)
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([1, "2026-10-01", "table", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=6)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(KEYS), ODD)
+def test_a_snapshot_with_any_part_changed_is_read_or_refused_in_words(small, part, value):
+    data = gzip.compress(json.dumps({**small, part: value}).encode())
+    try:
+        snapshot = ModelSnapshot.from_bytes(data, check=True)
+    except CatalogueError:
+        return
+    for name in ("gpt-5.4-mini", "openai/x@high"):
+        snapshot.find(name)

@@ -1,9 +1,14 @@
 """The journal: what is written is read again, and nothing else is taken for it."""
 
+import contextlib
+import json
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import InputError, MeasurementError
-from tryage.onboarding.journal import AnswerRecord, open_journal
+from tryage.onboarding.journal import AnswerRecord, open_journal, read_journal
 
 
 def test_records_are_read_again_with_all_their_fields(tmp_path):
@@ -42,3 +47,30 @@ def test_two_runs_at_once_do_not_share_a_journal(tmp_path):
         open_journal(path),
     ):
         pass
+
+
+LINES = st.binary(max_size=20) | st.dictionaries(
+    st.sampled_from(["model", "question", "method", "score", "error", "cost"]),
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.lists(st.integers(), max_size=2),
+).map(lambda row: json.dumps(row).encode())
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(LINES, max_size=3))
+def test_any_lines_are_records_or_refused_in_words(tmp_path, lines):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    with contextlib.suppress(InputError):
+        records = read_journal(path)
+        assert all(record.error is not None or 0 <= record.score <= 1 for record in records)
+
+
+def test_a_line_that_is_nested_deeply_is_refused(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(InputError, match="line 1 is no record"):
+        read_journal(path)

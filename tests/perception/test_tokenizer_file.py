@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import PerceptionError, PersistenceError
 from tryage.perception.tokenizer import PromptTokenizer
@@ -171,3 +174,37 @@ def test_special_tokens_that_do_not_exist_are_one_error(path):
 def test_an_error_that_is_not_of_tokenizers_passes(error):
     with pytest.raises(error), tokenizer_errors(PersistenceError, "damaged"):
         raise error
+
+
+PARTS = st.sampled_from(
+    [
+        WORDS,
+        BPE,
+        replacement("b"),
+        {"type": "Whitespace"},
+        {"type": "BertNormalizer"},
+        {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
+    ]
+)
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2**33) | st.floats() | st.text(max_size=4) | PARTS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "vocab", "merges", "normalizers", "pattern", "content", "unk_token"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(list(FILE)), ODD)
+def test_a_file_with_any_part_changed_reads_texts_or_is_refused(path, part, value):
+    path.write_text(json.dumps({**FILE, part: value}), "utf-8")
+    with contextlib.suppress(PersistenceError, PerceptionError):
+        PromptTokenizer(read_tokenizer(path)).ids(["a b", ""])

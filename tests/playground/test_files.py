@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage import Expert, Library, Router
 from tryage.errors import InputError, TrafficError, TryageError
@@ -137,3 +140,36 @@ def test_a_path_that_is_no_log_is_told(tmp_path):
     (tmp_path / "text.db").write_text("no database at all")
     with pytest.raises(InputError, match="no database of SQLite"):
         read_traffic_file(tmp_path / "text.db")
+
+
+ROWS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=4) | st.just("name"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "given", "library", "parameters", "released", "aliases"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode())
+CELLS = st.lists(
+    st.sampled_from(
+        [b"name", b"parameters", b",", b"\n", b'"', b"a", b"1", b"|", b"\0", b"\r", b"\xff"]
+    ),
+    max_size=14,
+).map(b"".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["x.json", "x.jsonl", "x.csv"]), ROWS | CELLS | st.binary(max_size=20))
+def test_any_library_is_read_or_refused_in_words(files, name, content):
+    with contextlib.suppress(InputError):
+        loaded = files.load("library", name, content)
+        assert loaded.names
+
+
+def test_a_separator_of_lines_within_a_text_of_json_ends_no_line(files):
+    content = '{"name": "a", "license": "x\u2028y"}\n{"name": "b"}\r\n'.encode()
+    assert files.load("library", "x.jsonl", content).names == ("a", "b")

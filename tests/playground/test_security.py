@@ -1,6 +1,8 @@
 """What is refused before any route, and what a page may load."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tryage_playground.security import is_own_host
 
@@ -65,3 +67,13 @@ def test_every_answer_allows_sources_of_this_page_alone(client, path):
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "unsafe" not in policy
     assert "http" not in policy
+
+
+def test_a_sender_that_is_no_address_is_refused(client):
+    answer = client.post("/results", data={"prompt": "x"}, headers={"origin": "http://["})
+    assert answer.status_code == 403
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=20))
+def test_any_host_is_judged(host):
+    assert is_own_host(host, ("my.box",)) in (True, False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import InputError
 from tryage.policies import Rule, Rules
+from tryage.policies.rule_file import read_rules
 
 EVERYTHING = """
 title = "other tables are not read"
@@ -88,3 +92,29 @@ def test_a_malformed_rule_is_an_error_with_its_line(read, text: str, message: st
 def test_a_missing_file_is_an_error(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         Rules.from_file(tmp_path / "missing.toml")
+
+
+WORDS = st.sampled_from([*Rule.__dataclass_fields__, "other"])
+ODD = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["sat", "22:00-06:00", "(", "2025-02-30", "de", "UTC", "../x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(WORDS, ODD, max_size=5), st.sampled_from(["", "only"]))
+def test_any_rule_is_read_or_refused_in_words(tmp_path, table, more):
+    tomlkit = pytest.importorskip("tomlkit")
+    path = tmp_path / "rules.toml"
+    path.write_text(tomlkit.dumps({"rules": [{**table, **({more: "a"} if more else {})}]}), "utf-8")
+    with contextlib.suppress(InputError):
+        (rule,) = read_rules(path)
+        assert rule.only is not None or rule.ban is not None or rule.required()

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import QTableError
 from tryage.scoring.qtable import QTable
@@ -199,3 +202,31 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         child.send_signal(signal.SIGKILL)
     with folder_lock(tmp_path):
         pass
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+CELLS = st.none() | st.floats(0, 1, width=32)
+
+
+@st.composite
+def tables(draw):
+    """Draw a table with odd texts and gaps; each prompt and each expert has a loss."""
+    n_prompts, n_experts = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    experts = draw(st.lists(TEXTS, min_size=n_experts, max_size=n_experts, unique=True))
+    cells = draw(st.lists(CELLS, min_size=n_prompts * n_experts, max_size=n_prompts * n_experts))
+    losses = np.array([NAN if cell is None else cell for cell in cells], np.float32)
+    losses = losses.reshape(n_prompts, n_experts)
+    losses[0], losses[:, 0] = 0.5, 0.25
+    prompts = draw(st.lists(TEXTS, min_size=n_prompts, max_size=n_prompts))
+    categories = draw(st.lists(st.none() | TEXTS, min_size=n_prompts, max_size=n_prompts))
+    is_known = any(category is not None for category in categories)
+    return QTable(prompts, experts, losses, categories=categories if is_known else None)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables())
+def test_any_table_survives_a_file(tmp_path, suffix, table):
+    path = tmp_path / f"q.{suffix}"
+    table.write(path)
+    assert QTable.read(path).equals(table)

@@ -73,6 +73,14 @@ def test_lines_that_are_nested_deeply_are_refused_and_the_process_lives(tmp_path
     assert "line 1 is JSON that is nested too deeply" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["null\n", ' null\n{"prompt": "a", "expert": "b", "loss": 1}\n'])
+def test_a_null_in_the_place_of_an_object_is_refused_and_the_process_lives(tmp_path, text):
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises(QTableError, match="line 1 is null; expected an object"):
+        QTable.read(path)
+
+
 def test_a_prompt_with_many_brackets_is_no_nesting(tmp_path):
     path = tmp_path / "t.jsonl"
     row = {"prompt": "[{" * 5_000, "expert": "b", "loss": 0.5}
@@ -122,3 +130,8 @@ def test_a_scale_of_scores_is_a_positive_number(tmp_path, scale):
     path.write_text("prompt,expert,score\na,b,1\n")
     with pytest.raises(InputError, match="score_scale"):
         QTable.read(path, score_scale=scale)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused_in_words(tmp_path):
+    with pytest.raises(QTableError, match="no Q-table at"):
+        QTable.read(tmp_path / ("x" * 5_000 + ".csv"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tryage.errors import InputError
 from tryage.tools import Tool
@@ -151,3 +153,37 @@ def test_the_name_of_the_server_is_read_with_that_of_the_tool():
     assert tool.title == "open meteo get weather. Weather of a city"
     with pytest.raises(InputError, match="server is a string"):
         Tool("a", server=None)
+
+
+KEYS = (
+    "name",
+    "description",
+    "title",
+    "function",
+    "parameters",
+    "input_schema",
+    "properties",
+    "type",
+)
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=5)
+    ),
+    max_leaves=10,
+)
+METADATA = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("cost", "latency", "risk", "permissions", "server"), ODD)
+)
+
+
+@settings(max_examples=60)
+@given(ODD, METADATA)
+def test_any_schema_is_a_tool_or_is_refused_in_words(schema, metadata):
+    try:
+        tool = Tool.from_schema(schema, **metadata)
+    except InputError:
+        return
+    assert 0 <= tool.fingerprint < 2**64
+    assert tool.as_expert().name == tool.name

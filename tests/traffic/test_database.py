@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tryage.errors import InputError, TrafficError
 
@@ -201,3 +203,18 @@ def test_a_process_that_is_killed_damages_nothing_and_loses_no_feedback(url, ope
     assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     file.close()
     assert [entry.feedback.id for entry in open_log(url).feedback_after(0)] == ["0", "100", "200"]
+
+
+PIECES = st.sampled_from(
+    ["sqlite", "postgresql", "://", ":///", "/", "@", ":", "?", "#", "a", "%", "[", "]", "user",
+     "5432", "+psycopg", "\0", "~", "=", "&", "\ud800", ".db"]
+)  # fmt: skip
+
+
+@given(st.text(max_size=20) | st.lists(PIECES, max_size=9).map("".join))
+def test_any_text_is_a_url_or_is_refused_in_words(text):
+    try:
+        url = parse_url(text)
+    except InputError:
+        return
+    assert describe_url(url)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from types import SimpleNamespace
 from uuid import UUID
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from tryage.testing.hub.http import LoopbackServer, json_response
 from tryage.traffic.imports import (
@@ -172,3 +176,47 @@ def test_scores_of_langfuse_about_observations_and_traces_are_about_their_decisi
         assert import_langfuse_scores(decided, client) == ImportReport(new=2, skipped=2)
         assert import_langfuse_scores(decided, client) == ImportReport(known=2, skipped=2)
     assert given(decided) == {"d1": [(0.25, "helpful", "ok")], "d2": [(1.0, "helpful", "ok")]}
+
+
+# Whatever a client returns
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(
+        st.sampled_from(["metadata", "tryage_id"]), st.text(max_size=3) | st.none(), max_size=2
+    )
+)
+
+
+class OddClient:
+    """A client of LangSmith that returns objects with odd values in their fields."""
+
+    def __init__(self, extra, score, comment):
+        self._extra, self._score, self._comment = extra, score, comment
+
+    def list_runs(self, **_):
+        known = SimpleNamespace(
+            id=CHILD, parent_run_id=None, trace_id=None, extra={"metadata": {"tryage_id": "d1"}}
+        )
+        odd = SimpleNamespace(id=OTHER, parent_run_id=None, trace_id=None, extra=self._extra)
+        return [known, odd]
+
+    def list_feedback(self, **_):
+        when = datetime.fromisoformat(TIME)
+        fields = {"id": 1, "run_id": CHILD, "created_at": when, "key": "thumb"}
+        return [SimpleNamespace(**fields, score=self._score, comment=self._comment)]
+
+
+@hypothesis.settings(
+    max_examples=40, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(ODD, ODD, st.none() | st.text(max_size=5))
+def test_odd_fields_of_runs_and_feedback_are_skipped(decided, extra, score, comment):
+    report = import_langsmith_feedback(decided, OddClient(extra, score, comment), project="app")
+    is_score = isinstance(score, bool | int | float) and 0 <= score <= 1
+    assert (report.new + report.known, report.skipped) == (int(is_score), int(not is_score))

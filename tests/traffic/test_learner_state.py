@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from tryage.core.library import Library
@@ -70,3 +73,35 @@ def test_cut_bytes_are_refused(state):
         LearnerState.from_bytes(state.to_bytes()[:-9])
     with pytest.raises(PersistenceError, match="damaged"):
         LearnerState.from_bytes(b"")
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(
+        [
+            "format",
+            "sequence",
+            "beliefs",
+            "incumbent",
+            "processes",
+            "guard",
+            "suspects",
+            "unlucky",
+            "skipped",
+            "n_rollbacks",
+        ]
+    ),
+    st.recursive(
+        st.none() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+        ),
+        max_leaves=6,
+    ),
+)
+def test_a_header_with_any_field_changed_is_read_or_refused(state, field, value):
+    arrays = load(state.to_bytes())
+    header = json.loads(arrays["header"].tobytes())
+    arrays["header"] = np.frombuffer(json.dumps({**header, field: value}).encode(), np.uint8)
+    with contextlib.suppress(PersistenceError):
+        LearnerState.from_bytes(save(arrays))

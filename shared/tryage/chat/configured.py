@@ -23,6 +23,7 @@ from tryage.core.decision import check_min_typicality
 from tryage.core.request import merge_preferences, read_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import ConfigError, TryageError
+from tryage.files import folder_exists
 from tryage.policies.guarantee import Guarantee
 from tryage.router import Router
 from tryage.scoring.qtable import QTable
@@ -182,7 +183,7 @@ def router_path(loaded: LoadedConfig) -> str | None:
     if path is None:
         return None
     folder = loaded.folder / path
-    return str(folder) if folder.is_dir() or path.startswith((".", "/", "~")) else path
+    return str(folder) if folder_exists(folder) or path.startswith((".", "/", "~")) else path
 
 
 def _is_same_base(loaded: LoadedConfig, earlier: LoadedConfig) -> bool:

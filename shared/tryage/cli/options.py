@@ -12,7 +12,7 @@ import typer
 from tryage.cli.outputs import check_output_file, check_output_folder
 from tryage.cli.terminal import shows_progress
 from tryage.errors import FlagError, InputError
-from tryage.files import read_text
+from tryage.files import folder_exists, path_exists, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -242,7 +242,7 @@ def read_jsonl(path: Path) -> list[dict[str, object]]:
     Raises:
         InputError: the file cannot be read, or a line is not a JSON object.
     """
-    lines = read_text(path).splitlines()
+    lines = read_text(path).split("\n")  # other separators of lines may stand in a text of JSON
     rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
     return [row for row in rows if row is not None]
 
@@ -357,14 +357,14 @@ def said_only(options: Mapping[str, object]) -> dict[str, object]:
     """Return the options that are given; a folder by its full path, whoever reads it."""
     given = {name: value for name, value in options.items() if value is not None}
     path = given.get("path")
-    if isinstance(path, str) and Path(path).is_dir():
+    if isinstance(path, str) and folder_exists(Path(path)):
         given["path"] = str(Path(path).absolute())
     return given
 
 
 def hide_downloads(name_or_path: str | None) -> None:
     """Show no progress bars of a download from the Hub in a log or a pipe."""
-    if name_or_path is None or Path(name_or_path).is_dir() or shows_progress():
+    if name_or_path is None or folder_exists(Path(name_or_path)) or shows_progress():
         return
     from tryage.hub.repository import hide_progress_bars
 
@@ -400,7 +400,7 @@ def resolve_encoder(
 
 def _is_language_model(place: Path) -> bool:
     """Tell whether a place is the folder of a model of transformers, or the id of one."""
-    if not place.exists():
+    if not path_exists(place):
         return (
             not place.is_absolute() and len(place.parts) == 2 and place.parts[0] not in (".", "..")
         )

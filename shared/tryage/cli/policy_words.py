@@ -81,7 +81,7 @@ def _value(text: str) -> Any:  # noqa: ANN401 - a number, a truth value, a word 
     """Return a setting: JSON where it is JSON, a list of words with commas, or a word."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [one.strip() for one in text.split(",")] if "," in text else text
 
 

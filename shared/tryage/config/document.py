@@ -22,6 +22,8 @@ Overrides: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 _PROJECT_TABLE = ("tool", "tryage")
 
+_MAX_LEVELS = 50  # of tables and lists in each other; what reads them goes down level by level
+
 
 @dataclass(frozen=True)
 class Document:
@@ -82,12 +84,13 @@ def read_document(path: Path) -> Document:
         ConfigError: it cannot be read, or is no TOML.
     """
     if path.suffix.lower() == ".json":
-        return Document(path, _read_json(path), {})
+        return Document(path, _checked_levels(path, _read_json(path)), {})
     try:
         text = read_text(path)
         tables: Any = parse_toml(text, "the file")
-    except (InputError, RecursionError) as error:
+    except InputError as error:
         raise ConfigError.of(_unreadable(path, error)) from error
+    tables = _checked_levels(path, tables)
     prefix = _PROJECT_TABLE if is_project_file(path) else ()
     for name in prefix:
         tables = tables.get(name) if isinstance(tables, dict) else None
@@ -109,15 +112,25 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {"models": value}
 
 
+def _checked_levels(path: Path, tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tables unless they are nested so deeply that reading them would fail."""
+    level: list[Any] = [tables]
+    for _ in range(_MAX_LEVELS):
+        parts = [one.values() if isinstance(one, Mapping) else one for one in level]
+        level = [one for part in parts for one in part if isinstance(one, (Mapping, list))]
+        if not level:
+            return tables
+    message = f"it has more than {_MAX_LEVELS} levels of tables and lists; write them flat."
+    raise ConfigError.of(ConfigProblem(str(path), None, "", message))
+
+
 def key_text(place: KeyPath) -> str:
     """Return a place as it is written in code: models[1].input_price."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in place]
     return "".join(parts).removeprefix(".")
 
 
-def _unreadable(path: Path, error: Exception) -> ConfigProblem:
-    if isinstance(error, RecursionError):
-        return ConfigProblem(str(path), None, "", "the file is nested too deeply.")
+def _unreadable(path: Path, error: InputError) -> ConfigProblem:
     cause = error.__cause__
     line = getattr(cause, "lineno", None) or _line_in(str(cause))
     message = str(error).removeprefix(f"{path} ")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tryage.errors import ConfigError, ConfigProblem, InputError
-from tryage.files import parse_toml, read_text
+from tryage.files import folder_exists, parse_toml, path_exists, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,10 +65,10 @@ def is_project_file(path: Path) -> bool:
 
 def _existing(path: Path, reason: str) -> Path:
     path = path.expanduser()
-    if path.is_dir():
+    if folder_exists(path):
         hint = f" Did you mean {path / CONFIG_FILE}?" if (path / CONFIG_FILE).is_file() else ""
         raise _problem(path, f"this is a folder; expected a file in TOML.{reason}{hint}")
-    if not path.exists():
+    if not path_exists(path):
         raise _problem(path, f"there is no such file.{reason} Write it, or correct the path.")
     return path.absolute()
 

@@ -14,6 +14,7 @@ from tryage.config.stamps import file_stamp
 from tryage.config.variables import expand_variables, find_secrets
 from tryage.core.validation import require_extra
 from tryage.errors import ConfigError, InputError, TryageError
+from tryage.files import path_exists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -151,7 +152,7 @@ def _included(document: Document) -> tuple[list[Document], list[ConfigProblem]]:
     for i, name in enumerate(names if isinstance(names, list) else []):
         if isinstance(name, str):
             path = document.path.parent / name
-            if path.exists():
+            if path_exists(path):
                 try:
                     found.append(read_document(path))
                 except ConfigError as error:
@@ -205,7 +206,7 @@ def _router_file(config: Config, document: Document) -> Path | None:
     if config.router.path is None:
         return None
     path = document.path.parent / config.router.path / _ROUTER_FILE
-    return path if path.exists() else None
+    return path if path_exists(path) else None
 
 
 def _name_problems(loaded: LoadedConfig) -> Iterator[ConfigProblem]:

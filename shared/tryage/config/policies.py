@@ -107,7 +107,7 @@ def _policy_class(name: str) -> Any:  # noqa: ANN401 - a class of a room above
     """
     try:
         return resolve_name(f"tryage.policies:{name}")
-    except AttributeError as error:
+    except (AttributeError, ValueError) as error:  # the latter if it is no name of Python at all
         raise InputError(
             f'there is no {name}; expected a class of tryage.policies, or "module:name".'
         ) from error

@@ -102,7 +102,7 @@ class Expert:
         for key in data:
             if key not in FIELDS:
                 raise InputError(
-                    f"{key!r} is not a field of Expert.{did_you_mean(str(key), FIELDS)}"
+                    f"{key!r:.80} is not a field of Expert.{did_you_mean(str(key), FIELDS)}"
                 )
         if "name" not in data:
             raise InputError(f"An expert needs a name, got only {sorted(data)}.")
@@ -111,7 +111,7 @@ class Expert:
             try:
                 values["released"] = datetime.date.fromisoformat(values["released"])
             except ValueError as error:
-                raise InputError(f"released must be YYYY-MM-DD: {error}.") from error
+                raise InputError(f"released must be YYYY-MM-DD: {error!s:.120}.") from error
         return cls(**values)
 
 

@@ -492,7 +492,9 @@ class Requirement:
             try:
                 value = datetime.date.fromisoformat(value)
             except ValueError as error:
-                raise InputError(f"released must be compared with YYYY-MM-DD: {error}.") from error
+                raise InputError(
+                    f"released must be compared with YYYY-MM-DD: {error!s:.120}."
+                ) from error
         return cls(data["field"], data["op"], value, data.get("unknown_passes", False))
 
 

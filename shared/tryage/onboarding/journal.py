@@ -130,7 +130,7 @@ def _parse(path: Path, number: int, line: bytes) -> AnswerRecord:
     try:
         row: dict[str, Any] = json.loads(line)
         record = AnswerRecord(**{name: row[name] for name in _FIELDS if name in row})
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}, line {number} is no record of a test of models: {error}. Give another file "
             "as the journal, or remove this line."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tryage.errors import InputError, PerceptionError, PersistenceError
+from tryage.files import folder_exists
 from tryage.perception.encoder import (
     MAX_LENGTH_RULE,
     TOKENIZER_FILE,
@@ -250,7 +251,7 @@ def _find_model(model: str | Path, revision: str | None) -> tuple[Path, str, str
             "one on the Hugging Face Hub"
         )
     path = Path(model)
-    if path.is_dir():
+    if folder_exists(path):
         return path, str(path.resolve()), None
     if isinstance(model, Path) or path.is_absolute() or model.count("/") != 1:
         raise PersistenceError(

@@ -10,6 +10,7 @@ from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, PersistenceError
+from tryage.files import folder_exists
 from tryage.perception.atomic_write import checked_folder, replace_folder
 from tryage.perception.field_rules import Names, Sizes, check_field
 from tryage.perception.model import LearnedPerception
@@ -223,7 +224,7 @@ def resolve_folder(
 
         check_download_options(hub_options, other_options)
     path = Path(name_or_path)
-    if path.is_dir():
+    if folder_exists(path):
         return path
     if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
         raise PersistenceError(

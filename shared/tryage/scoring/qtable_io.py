@@ -13,7 +13,7 @@ import numpy as np
 
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import QTableError
-from tryage.files import replace_file
+from tryage.files import folder_exists, path_exists, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -251,9 +251,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _load_rows(path: Path) -> pa.Table:
-    if path.is_dir():
+    if folder_exists(path):
         return _load_folder(path)
-    if not path.is_file():
+    if not (path_exists(path) and path.is_file()):
         raise QTableError(
             f"no Q-table at {path}; give a .parquet, .csv or .jsonl file, or a folder of shards"
         )
@@ -301,7 +301,7 @@ def _load_csv(path: Path) -> pa.Table:
 
     return csv.read_csv(
         path,
-        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
+        read_options=csv.ReadOptions(block_size=_block_size(path)),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         # Only an empty cell is a gap: "null" or "NA" may be a prompt.
         convert_options=csv.ConvertOptions(
@@ -313,16 +313,21 @@ def _load_csv(path: Path) -> pa.Table:
     )
 
 
+def _block_size(path: Path) -> int:
+    """Return the bytes of a block, which is reserved as a whole: no more than there are."""
+    return min(_BLOCK_BYTES, path.stat().st_size + 1)
+
+
 def _load_jsonl(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import json
 
-    _check_nesting(path)
+    _check_json_lines(path)
     # A prompt_id may be a number, so the schema leaves its type open.
     names = [name for name in _TEXT_COLUMNS if name != "prompt_id"]
     table = json.read_json(
         path,
-        read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
+        read_options=json.ReadOptions(block_size=_block_size(path)),
         parse_options=json.ParseOptions(
             explicit_schema=pa.schema([(name, pa.string()) for name in names])
         ),
@@ -332,13 +337,17 @@ def _load_jsonl(path: Path) -> pa.Table:
     )
 
 
-def _check_nesting(path: Path) -> None:
-    """Refuse lines that are nested so deeply that pyarrow would overflow the stack.
+def _check_json_lines(path: Path) -> None:
+    """Refuse lines that would end the process: pyarrow has no check for them.
 
-    Only lines with many brackets are parsed: most of these are code, in a prompt.
+    These are a null in the place of the first object, and brackets that are nested so deeply that
+    the stack overflows. Only lines with many brackets are parsed: most of these are code, in a
+    prompt.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            if line.lstrip().startswith(b"null"):
+                raise QTableError(f"{path}, line {number} is null; expected an object")
             if line.count(b"[") + line.count(b"{") > _MAX_NESTING:
                 try:
                     json.loads(line)

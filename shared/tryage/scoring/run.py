@@ -264,7 +264,7 @@ def _check_names(measurers: Sequence[Measurer]) -> None:
 def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
     """Write what is known about the experts next to the losses, for `tryage train`."""
     path = folder / EXPERTS_FILE
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []  # bytes: at \n alone
     rows_by_name = {row["name"]: row for row in map(json.loads, lines)}
     for measurer in measurers:
         expert = measurer.identify().expert

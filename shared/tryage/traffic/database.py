@@ -16,6 +16,7 @@ from sqlalchemy import exc
 from tryage.core.redaction import describe_error, is_secret
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, TrafficError
+from tryage.files import folder_exists
 from tryage.locks import ForkBarrier, ForkSafeLock
 from tryage.traffic.migrate import current_version, migrate
 from tryage.traffic.schema import VERSION
@@ -319,7 +320,7 @@ def parse_url(url: str) -> sa.URL:
     if parsed.database in (None, "", ":memory:"):
         raise InputError(f"A log of traffic needs a file, such as {_EXAMPLES}.")
     path = Path(parsed.database or "").expanduser().absolute()
-    if not path.parent.is_dir():
+    if not folder_exists(path.parent):
         raise InputError(
             f"The folder {path.parent} of the log of traffic is missing: make it first."
         )

@@ -6,7 +6,6 @@ neither package is needed here.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,8 +118,10 @@ def _decisions_of_runs(runs: Any) -> dict[str, str]:  # noqa: ANN401 - an iterat
     found: dict[str, str] = {}
     around: dict[str, set[str]] = {}
     for run in runs:
-        decision_id = ((run.extra or {}).get("metadata") or {}).get(DECISION_ID_KEY)
-        if not isinstance(decision_id, str):
+        decision_id = _decision_id(
+            run.extra.get("metadata") if isinstance(run.extra, dict) else None
+        )
+        if decision_id is None:
             continue
         found[str(run.id)] = decision_id
         for outer in (run.parent_run_id, run.trace_id):
@@ -139,12 +140,17 @@ def _decisions_of_observations(
     for one in _pages(
         client.api.observations.get_many, fields="core,metadata", from_start_time=since
     ):
-        metadata = one.metadata if isinstance(one.metadata, dict) else {}
-        decision_id = metadata.get(DECISION_ID_KEY)
-        if isinstance(decision_id, str):
+        decision_id = _decision_id(one.metadata)
+        if decision_id is not None:
             found[one.id] = decision_id
             around.setdefault(one.trace_id, set()).add(decision_id)
     return _with_outer(found, around)
+
+
+def _decision_id(metadata: object) -> str | None:
+    """Return the id of the decision in the metadata of a run, which may hold anything."""
+    found = metadata.get(DECISION_ID_KEY) if isinstance(metadata, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _with_outer(found: dict[str, str], around: dict[str, set[str]]) -> dict[str, str]:
@@ -175,7 +181,7 @@ def _feedback(  # noqa: PLR0913 - the fields of feedback
     """Return feedback, None if it has no usable score, or is about nothing that we know."""
     if decision_id is None or not isinstance(score, bool | int | float):
         return None
-    if not math.isfinite(score) or not 0 <= score <= 1:
+    if not 0 <= score <= 1:  # nor is NaN
         return None
     return Feedback(feedback_id, decision_id, time.timestamp(), float(score), kind, comment)
 
