@@ -216,11 +216,8 @@ class Router(RouterLog, RouterSources):
         if has_known_costs(self.library, prediction):
             requests = with_default_trade_off(requests)
         requests = self._scorer.without_excessive_flags(requests, prediction)
-        if failure is None and self._second_stage is not None:
-            learned = self._learned_losses(prediction)
-            prediction = self._second_stage.refine(
-                requests, prediction, self._scorer.score, learned
-            )
+        if failure is None:
+            prediction = self._refined(requests, prediction)
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._scorer.score(requests, shared_preferences, rows, prediction)
@@ -232,10 +229,27 @@ class Router(RouterLog, RouterSources):
                 for i, one in enumerate(group)
             ]
             if self.policy is not None:
-                decided = apply_policy(self.policy, batch, group, decided)
+                rescore = partial(self._rescore, shared_preferences)
+                decided = apply_policy(self.policy, batch, group, decided, rescore)
             for i, row in enumerate(rows.tolist()):
                 decisions[row] = self._explored(batch, i, decided[i])
         return [decisions[row] for row in range(len(requests))]
+
+    def _refined(self, requests: Sequence[RoutingRequest], prediction: Prediction) -> Prediction:
+        """Return the prediction with that of the second stage, where there is one that is asked."""
+        if self._second_stage is None:
+            return prediction
+        learned = self._learned_losses(prediction)
+        return self._second_stage.refine(requests, prediction, self._scorer.score, learned)
+
+    def _rescore(self, preferences: Preferences, requests: Sequence[RoutingRequest]) -> ScoredBatch:
+        """Predict and score other texts for a policy; all `requests` have these preferences.
+
+        Raises:
+            PerceptionError: the prediction fails.
+        """
+        prediction = self._refined(requests, self._aligned_perception.predict_for(requests))
+        return self._scorer.score(requests, preferences, np.arange(len(requests)), prediction)
 
     def _explored(self, batch: ScoredBatch, i: int, decision: Decision) -> Decision:
         """Return the decision for prompt `i`, in which exploration may have drawn another expert.

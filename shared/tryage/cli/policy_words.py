@@ -22,7 +22,8 @@ POLICY_HELP = (
     'A policy and its settings, in quotes: "budget usd_per_request=0.001", "threshold '
     'strong=gpt-5.4 weak=gpt-5.4-nano share=0.3", "quality-gap gap=0.02", "guarantee '
     'reference=gpt-5.4 at_least=0.95", "cascade steps=gpt-5.4-nano,gpt-5.4", "rules FILE.toml", '
-    '"answer-cache", "hedge"; several as "rules FILE.toml | budget usd_per_day=5". Repeatable.'
+    '"answer-cache", "hedge", "erase-and-check words=12"; several as "rules FILE.toml | budget '
+    'usd_per_day=5". Repeatable.'
 )
 
 CALIBRATED = frozenset({"guarantee", "cascade"})
@@ -145,6 +146,7 @@ _BUILDERS: Mapping[str, Callable[..., Policy]] = {
     "budget": _plain("Budget"),
     "threshold": _plain("Threshold"),
     "quality-gap": _plain("QualityGap"),
+    "erase-and-check": _plain("EraseAndCheck"),
     "guarantee": _guarantee,
     "cascade": _cascade,
     "answer-cache": _plain("AnswerCache"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tryage.config.policy_schema import AnswerCacheTable as AnswerCacheTable
     from tryage.config.policy_schema import BudgetTable as BudgetTable
     from tryage.config.policy_schema import CascadeTable as CascadeTable
+    from tryage.config.policy_schema import EraseAndCheckTable as EraseAndCheckTable
     from tryage.config.policy_schema import GuaranteeTable as GuaranteeTable
     from tryage.config.policy_schema import HedgeTable as HedgeTable
     from tryage.config.policy_schema import OwnPolicyTable as OwnPolicyTable
@@ -39,6 +40,7 @@ _MODULES = {
     "CascadeTable": "tryage.config.policy_schema",
     "ChatTable": "tryage.config.schema",
     "Config": "tryage.config.schema",
+    "EraseAndCheckTable": "tryage.config.policy_schema",
     "ExplorationTable": "tryage.config.schema",
     "GuaranteeTable": "tryage.config.policy_schema",
     "HedgeTable": "tryage.config.policy_schema",

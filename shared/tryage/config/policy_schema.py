@@ -91,6 +91,22 @@ class QualityGapTable(Table):
     """How sure it must be that the gap is not larger."""
 
 
+class EraseAndCheckTable(Table):
+    """Withstands words that steer a decision: as `tryage.policies.EraseAndCheck`."""
+
+    kind: Literal["EraseAndCheck"]
+
+    words: int = 12
+    """How many words an attacker may add at one end of a prompt."""
+
+    fallback: str | None = None
+    """The model that answers where parts of the prompt lead to dearer and to cheaper ones; without
+    it, the cheapest of them."""
+
+    middle: bool = False
+    """Whether the words may also stand in the middle."""
+
+
 class GuaranteeTable(Table):
     """Chooses cheaper models where answers stay as good: as `tryage.policies.Guarantee`."""
 
@@ -218,6 +234,7 @@ AnyPolicyTable: TypeAlias = Annotated[
     Annotated[BudgetTable, Tag("Budget")]
     | Annotated[ThresholdTable, Tag("Threshold")]
     | Annotated[QualityGapTable, Tag("QualityGap")]
+    | Annotated[EraseAndCheckTable, Tag("EraseAndCheck")]
     | Annotated[GuaranteeTable, Tag("Guarantee")]
     | Annotated[CascadeTable, Tag("Cascade")]
     | Annotated[AnswerCacheTable, Tag("AnswerCache")]
@@ -232,6 +249,7 @@ POLICY_TABLES: Mapping[str, type[Table]] = {
     "Budget": BudgetTable,
     "Threshold": ThresholdTable,
     "QualityGap": QualityGapTable,
+    "EraseAndCheck": EraseAndCheckTable,
     "Guarantee": GuaranteeTable,
     "Cascade": CascadeTable,
     "AnswerCache": AnswerCacheTable,

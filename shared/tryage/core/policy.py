@@ -39,13 +39,15 @@ class PolicyBatch:
     `requests` `(batch,)` hold the texts, keys and tags. `choice` `(batch,)` are the positions in
     the library of the experts chosen so far, `NO_EXPERT` where the default answers or an earlier
     policy has an answer already: a policy leaves these. `ids` `(batch,)` are those of the
-    decisions, empty where there are none yet. All tables are `(batch, n_experts)`.
+    decisions, empty where there are none yet. `rescore` predicts and scores other texts with these
+    preferences, None without a router. All tables are `(batch, n_experts)`.
     """
 
     scored: ScoredBatch
     requests: Sequence[RoutingRequest]
     choice: IndexArray
     ids: Sequence[str] = ()
+    rescore: Callable[[Sequence[RoutingRequest]], ScoredBatch] | None = None
 
     @property
     def library(self) -> Library:
@@ -367,11 +369,12 @@ def apply_policy(
     batch: ScoredBatch,
     requests: Sequence[RoutingRequest],
     decisions: Sequence[Decision],
+    rescore: Callable[[Sequence[RoutingRequest]], ScoredBatch] | None = None,
 ) -> list[Decision]:
     """Return the decisions of a batch as a policy changes them.
 
-    `requests` and `decisions` `(batch,)` are those of the scored prompts. Decisions for the default
-    stay as they are.
+    `requests` and `decisions` `(batch,)` are those of the scored prompts, and `rescore` scores
+    other texts for a policy. Decisions for the default stay as they are.
 
     Raises:
         InputError: a policy has chosen an expert that is not eligible.
@@ -380,7 +383,7 @@ def apply_policy(
         NO_EXPERT if one.default_used else batch.library.index(one.expert.name) for one in decisions
     ]
     ids = [one.id for one in decisions]
-    view = PolicyBatch(batch, requests, np.array(positions, np.intp), ids)
+    view = PolicyBatch(batch, requests, np.array(positions, np.intp), ids, rescore)
     changed = [replace(one, changes=row.changes) for one, row in _zip(decisions, requests)]
     for one in policy.policies():
         choice = one.choose(view)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tryage.policies.cascade_calibration import LabelledAnswer as LabelledAnswer
     from tryage.policies.cascade_steps import Ensemble as Ensemble
     from tryage.policies.composite import CompositeRouter as CompositeRouter
+    from tryage.policies.erase_and_check import EraseAndCheck as EraseAndCheck
     from tryage.policies.evidence import Agreement as Agreement
     from tryage.policies.evidence import AnswerEvidence as AnswerEvidence
     from tryage.policies.evidence import AnswerTest as AnswerTest
@@ -50,6 +51,7 @@ _MODULES = {
     "Cascade": "tryage.policies.cascade",
     "CompositeRouter": "tryage.policies.composite",
     "Ensemble": "tryage.policies.cascade_steps",
+    "EraseAndCheck": "tryage.policies.erase_and_check",
     "FormatCheck": "tryage.policies.evidence",
     "Guarantee": "tryage.policies.guarantee",
     "GuaranteeCalibration": "tryage.policies.guarantee_calibration",

@@ -1,0 +1,214 @@
+"""Words at an end of a prompt lead to no expert that the rest of the prompt does not lead to."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from tryage import Expert, Preferences, Router
+from tryage.errors import InputError
+from tryage.policies import EraseAndCheck
+from tryage.policies.erase_and_check import MAX_WINDOWS, MIN_WORDS, erased_copies, pick_vote
+from tryage.testing import FunctionPerception
+
+PRICES = {"nano": 1.0, "mini": 2.0, "medium": 4.0, "large": 10.0}
+TEXT = "Say in a few words what a router is good for, please."
+
+
+def make_router(losses, policy=None, **settings) -> Router:
+    experts = [Expert(name, input_price=p, output_price=p) for name, p in PRICES.items()]
+    return Router(
+        FunctionPerception(list(PRICES), losses),
+        experts,
+        preferences="best",
+        policy=policy,
+        **settings,
+    )
+
+
+def by_word(text: str) -> list[float]:
+    """Let the large expert be the best where a word stands in the text, else the nano one."""
+    return [0.5, 0.4, 0.3, 0.1] if "theorem" in text else [0.1, 0.2, 0.3, 0.4]
+
+
+def by_chance(text: str) -> list[float]:
+    """Let any expert be the best: an attacker who can do whatever the router depends on."""
+    return [float(loss) for loss in np.random.default_rng(list(text.encode())).random(len(PRICES))]
+
+
+def price(router: Router, text: str) -> float:
+    return PRICES[router.route(text).expert.name]
+
+
+# The copies ---------------------------------------------------------------------------------------
+
+
+def test_a_copy_lacks_the_last_words_and_another_the_first_ones() -> None:
+    assert erased_copies("a b c d e f, g!", 3) == ["a b c d e f", "d e f, g!"]
+    assert erased_copies("a b c d e f, g!", 12) == ["a b c d", "f, g!"]
+    assert erased_copies("a b c d", 3) == []
+
+
+def test_marks_and_characters_without_spaces_count_as_words() -> None:
+    assert erased_copies("f(x)=1", 2) == ["f(x)", "x)=1"]
+    assert erased_copies("今天天气很好", 2) == ["今天天气", "天气很好"]
+    assert erased_copies("a b c d " + "x" * 40, 2)[0] == "a b c d"
+
+
+def test_spaces_at_an_end_are_missing_from_the_copies() -> None:
+    assert erased_copies("a b c d e" + "\n" * 100, 1)[0] == "a b c d"
+
+
+@pytest.mark.parametrize("words", [1, 3, 12])
+@pytest.mark.parametrize("length", [5, 7, 16, 17, 20, 29, 60, 300])
+def test_one_copy_lacks_any_words_in_a_row(words: int, length: int) -> None:
+    text = [f"w{i}" for i in range(length)]
+    copies = [set(copy.split()) for copy in erased_copies(" ".join(text), words, middle=True)]
+    ends = [set(copy.split()) for copy in erased_copies(" ".join(text), words)]
+    if length < words + MIN_WORDS:  # there is no room for a text beside them
+        return
+    for start in range(length - words + 1):
+        attack = set(text[start : start + words])
+        assert any(not attack & copy for copy in copies), start
+    assert all(
+        any(not attack & copy for copy in ends)
+        for attack in (set(text[:words]), set(text[-words:]))
+    )
+    assert min(map(len, copies)) >= MIN_WORDS
+    assert len(copies) <= MAX_WINDOWS + 3
+
+
+def test_of_a_long_prompt_the_two_ends_count() -> None:
+    copies = erased_copies("first " + "word " * 1_000_000 + "last", 12, middle=True)
+    assert max(map(len, copies)) <= 8_192
+    assert "last" not in copies[0]
+    assert "first" not in copies[1]
+
+
+# The votes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("votes", "fallback", "expected"),
+    [
+        ([1, 3], None, 1),  # the cheapest
+        ([1, 3], 2, 2),  # between them
+        ([0, 1], 2, 1),  # all are cheaper: the dearest of them
+        ([2, 3], 1, 2),  # all are dearer: the cheapest of them
+        ([0, 1, 3], 1, 1),
+        ([3, 0], 0, 0),
+        ([3, 0], 3, 3),
+    ],
+)
+def test_the_vote_that_is_nearest_to_the_fallback_in_price_answers(
+    votes, fallback, expected
+) -> None:
+    assert pick_vote(np.array(votes), np.array([1.0, 2.0, 4.0, 10.0]), fallback) == expected
+
+
+@pytest.mark.parametrize("attack", ["{} theorem", "theorem {}", "{}\n\n" + "theorem " * 12])
+def test_words_at_an_end_do_not_lead_to_the_dear_expert(attack: str) -> None:
+    text = attack.format(TEXT)
+    assert make_router(by_word).route(text).expert.name == "large"
+    assert make_router(by_word, EraseAndCheck()).route(text).expert.name == "nano"
+
+
+def test_words_in_the_middle_need_windows() -> None:
+    text = f"{TEXT} theorem {TEXT}"
+    assert make_router(by_word, EraseAndCheck()).route(text).expert.name == "large"
+    assert make_router(by_word, EraseAndCheck(middle=True)).route(text).expert.name == "nano"
+
+
+def test_what_the_whole_prompt_is_about_still_decides() -> None:
+    text = "Prove this theorem. " * 15 + "Begin with the theorem of Rolle."
+    decision = make_router(by_word, EraseAndCheck(middle=True)).route(text)
+    assert decision.expert.name == "large"
+    assert decision.changes == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_words_reach_a_dearer_answer_than_the_text_without_them_gets(seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 - no secret depends on it
+    plain = make_router(by_chance)
+    defended = make_router(by_chance, EraseAndCheck(3, middle=True))
+    for _ in range(40):
+        base = [f"b{rng.randrange(99)}" for _ in range(rng.randrange(4, 30))]
+        place = rng.randrange(len(base) + 1)
+        added = [f"x{rng.randrange(99)}" for _ in range(3)]
+        attacked = " ".join(base[:place] + added + base[place:])
+        clean = [
+            price(plain, copy)
+            for copy in erased_copies(attacked, 3, middle=True)
+            if not set(added) & set(copy.split())
+        ]
+        assert clean
+        assert price(defended, attacked) <= min(clean)
+
+
+def test_with_a_fallback_the_price_lies_between_it_and_that_of_the_text_alone() -> None:
+    plain, policy = make_router(by_chance), EraseAndCheck(3, fallback="mini")
+    defended = make_router(by_chance, policy)
+    reached = set()
+    for i in range(300):
+        text = f"a text that is number {i}"
+        answer = price(defended, f"{text} x{i} y{i} z{i}")
+        low, high = sorted([price(plain, text), PRICES["mini"]])
+        assert low <= answer <= high
+        reached.add(answer)
+    assert reached == set(PRICES.values())  # it still routes
+
+
+# In a router --------------------------------------------------------------------------------------
+
+
+def test_a_decision_says_why() -> None:
+    decision = make_router(by_word, EraseAndCheck()).route(f"{TEXT} theorem")
+    (change,) = decision.changes
+    assert (change.before, change.after) == ("large", "nano")
+    assert change.reason == "copies without some words lead to nano: the cheapest answers"
+    assert decision.ranking[0].name == "nano"
+    decision = make_router(by_word, EraseAndCheck(fallback="mini")).route(f"{TEXT} theorem")
+    assert decision.changes[0].reason == (
+        "copies without some words lead to nano: the nearest to mini in price answers"
+    )
+    assert decision.expert.name == "mini"
+
+
+def test_prompts_of_a_batch_are_decided_each_by_itself() -> None:
+    router = make_router(by_word, EraseAndCheck())
+    texts = [f"{TEXT} theorem", "hi", TEXT, "theorem", f"theorem {TEXT} theorem"]
+    names = [decision.expert.name for decision in router.route_batch(texts)]
+    assert names == [router.route(text).expert.name for text in texts]
+    assert names == ["nano", "nano", "nano", "large", "large"]
+
+
+def test_an_expert_that_misses_a_requirement_has_no_vote() -> None:
+    router = make_router(by_word, EraseAndCheck())
+    decision = router.route(f"{TEXT} theorem", Preferences(ban=["nano"]))
+    assert decision.expert.name == "mini"
+    router = make_router(by_word, EraseAndCheck(fallback="mini"))
+    decision = router.route(f"{TEXT} theorem", Preferences(ban=["mini"]))
+    assert decision.expert.name == "nano"
+
+
+def test_a_router_refuses_a_fallback_that_it_does_not_know_and_its_subset_does_without() -> None:
+    with pytest.raises(InputError, match=r"fallback is 'mimi'.*no such expert.*mini"):
+        make_router(by_word, EraseAndCheck(fallback="mimi"))
+    router = make_router(by_word, EraseAndCheck(fallback="mini")).subset(["nano", "large"])
+    assert router.route(f"{TEXT} theorem").expert.name == "nano"
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ({"words": 0}, "words"),
+        ({"words": 1.5}, "words"),
+        ({"fallback": 3}, "fallback is 3; expected the name"),
+        ({"middle": "yes"}, "middle"),
+    ],
+)
+def test_malformed_arguments_are_errors(words, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        EraseAndCheck(**words)
