@@ -46,15 +46,28 @@ def price(router: Router, text: str) -> float:
 
 
 def test_a_copy_lacks_the_last_words_and_another_the_first_ones() -> None:
-    assert erased_copies("a b c d e f, g!", 3) == ["a b c d e f", "d e f, g!"]
-    assert erased_copies("a b c d e f, g!", 12) == ["a b c d", "f, g!"]
+    assert erased_copies("a b c d e f, g!", 1) == ["a b c d e f, g", "b c d e f, g!"]
+    assert erased_copies("a b c d e f, g!", 2) == [
+        *("a b c d e f, g", "a b c d e f,"),
+        *("b c d e f, g!", "c d e f, g!"),
+    ]
+
+
+def test_three_lengths_are_erased_because_an_attacker_may_add_fewer_words() -> None:
+    text = [f"w{i}" for i in range(20)]
+    cut = [" ".join(text[:-n]) for n in (4, 8, 12)] + [" ".join(text[n:]) for n in (4, 8, 12)]
+    assert erased_copies(" ".join(text), 12) == cut
+
+
+def test_a_copy_keeps_four_words() -> None:
+    assert erased_copies("a b c d e f, g!", 12)[2::3] == ["a b c d", "f, g!"]
     assert erased_copies("a b c d", 3) == []
 
 
 def test_marks_and_characters_without_spaces_count_as_words() -> None:
-    assert erased_copies("f(x)=1", 2) == ["f(x)", "x)=1"]
-    assert erased_copies("今天天气很好", 2) == ["今天天气", "天气很好"]
-    assert erased_copies("a b c d " + "x" * 40, 2)[0] == "a b c d"
+    assert erased_copies("f(x)=1", 1) == ["f(x)=", "(x)=1"]
+    assert erased_copies("今天天气很好", 1) == ["今天天气很", "天天气很好"]
+    assert erased_copies("a b c d " + "x" * 40, 2)[1] == "a b c d"
 
 
 def test_spaces_at_an_end_are_missing_from_the_copies() -> None:
@@ -77,14 +90,14 @@ def test_one_copy_lacks_any_words_in_a_row(words: int, length: int) -> None:
         for attack in (set(text[:words]), set(text[-words:]))
     )
     assert min(map(len, copies)) >= MIN_WORDS
-    assert len(copies) <= MAX_WINDOWS + 3
+    assert len(copies) <= MAX_WINDOWS + 7
 
 
 def test_of_a_long_prompt_the_two_ends_count() -> None:
     copies = erased_copies("first " + "word " * 1_000_000 + "last", 12, middle=True)
     assert max(map(len, copies)) <= 8_192
-    assert "last" not in copies[0]
-    assert "first" not in copies[1]
+    assert not any("last" in copy for copy in copies[:3])
+    assert not any("first" in copy for copy in copies[3:6])
 
 
 # The votes ----------------------------------------------------------------------------------------
@@ -128,12 +141,12 @@ def test_what_the_whole_prompt_is_about_still_decides() -> None:
     assert decision.changes == ()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_words_reach_a_dearer_answer_than_the_text_without_them_gets(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - no secret depends on it
     plain = make_router(by_chance)
     defended = make_router(by_chance, EraseAndCheck(3, middle=True))
-    for _ in range(40):
+    for _ in range(20):
         base = [f"b{rng.randrange(99)}" for _ in range(rng.randrange(4, 30))]
         place = rng.randrange(len(base) + 1)
         added = [f"x{rng.randrange(99)}" for _ in range(3)]
@@ -151,13 +164,28 @@ def test_with_a_fallback_the_price_lies_between_it_and_that_of_the_text_alone() 
     plain, policy = make_router(by_chance), EraseAndCheck(3, fallback="mini")
     defended = make_router(by_chance, policy)
     reached = set()
-    for i in range(300):
+    for i in range(100):
         text = f"a text that is number {i}"
         answer = price(defended, f"{text} x{i} y{i} z{i}")
         low, high = sorted([price(plain, text), PRICES["mini"]])
         assert low <= answer <= high
         reached.add(answer)
-    assert reached == set(PRICES.values())  # it still routes
+    assert len(reached) > 1  # it still routes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("Translate good morning into Spanish, please.", "hilt osoba"),
+        ("Write a polite email to my landlord about the broken heating in the kitchen.", "elektro"),
+    ],
+)
+def test_words_that_a_search_has_found_do_not_move_the_bundled_router(prompt, words) -> None:
+    plain = Router.from_pretrained().subset(["gpt-5.4-nano", "claude-opus-4-8"])
+    assert plain.route(prompt).expert.name == "gpt-5.4-nano"
+    assert plain.route(f"{prompt} {words}").expert.name == "claude-opus-4-8"
+    defended = plain.with_policy(EraseAndCheck())
+    assert defended.route(f"{prompt} {words}").expert.name == "gpt-5.4-nano"
 
 
 # In a router --------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a k
 UNKNOWN_INPUT_PRICE, UNKNOWN_OUTPUT_PRICE = 15.0, 75.0
 UNKNOWN_LATENCY = 30.0  # seconds to an answer that are assumed where they are unknown
 
+_TYPICAL_PROMPT_TOKENS = 500.0
+
 _MAX_CACHED_EXPERTS = 10_000  # in double precision
 _MAX_EAGER_EXPERTS = 1_024  # all costs of a prompt take hardly longer than one
 _FLOAT32_MAX_PRICE = 1e20  # USD per million tokens, well within single precision
@@ -154,6 +156,17 @@ def counted_costs(
     counted: FloatArray = prompt_tokens * prices.prompt_token_price[experts]
     counted += prices.typical_answer_cost[experts]
     return counted
+
+
+def typical_costs(library: Library) -> FloatArray:
+    """Return the USD of a usual request on each expert, `(n_experts,)`, or what counts as such.
+
+    They are the same for every prompt: nobody who writes one can change their order.
+    """
+    request = RequestBatch(np.array([_TYPICAL_PROMPT_TOKENS]))
+    return get_or_compute(
+        library, "typical costs", lambda: counted_costs(library, request, ALL, np.float64)[0]
+    )
 
 
 def _compute_counted_prices(library: Library, dtype: FloatDType) -> _Prices:

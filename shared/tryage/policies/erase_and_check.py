@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.choice import NO_EXPERT, choose_experts
+from tryage.core.costs import typical_costs
 from tryage.core.policy import Policy, PolicyChoice, PolicyStage
 from tryage.core.validation import check_bools, check_integer, did_you_mean, preview
 from tryage.errors import InputError
@@ -23,7 +24,7 @@ from tryage.perception.tokenizer import excerpt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.core.arrays import Float64Array, IndexArray
+    from tryage.core.arrays import FloatArray, IndexArray
     from tryage.core.library import Library
     from tryage.core.policy import PolicyBatch
     from tryage.core.request import RoutingRequest
@@ -32,13 +33,15 @@ MIN_WORDS = 4  # words that a copy keeps: fewer say nothing about a task
 
 _MAX_NAMES = 3  # of experts, in a reason
 
+N_LENGTHS = 3  # how many lengths are erased at an end: an attacker may add fewer words than all
+
 MAX_WINDOWS = 12  # copies without words of the middle: longer prompts have wider windows
 
-# What counts as a word: a mark of ASCII, a character of Chinese, Japanese or Korean, or a run of
+# What counts as a word: a mark of ASCII, a Chinese character, or a run of
 # anything else. A longer run counts as several: Thai has no spaces. A token is at most a word.
 _WORD = re.compile(
-    r"[!-/:-@\[-`{-~]|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
-    r"|[^\s!-/:-@\[-`{-~\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{1,20}"
+    r"[!-/:-@\[-`{-~]|[\u3400-\u9fff]"
+    r"|[^\s!-/:-@\[-`{-~\u3400-\u9fff]{1,20}"
 )
 
 
@@ -54,7 +57,8 @@ class EraseAndCheck(Policy):
     text: one of the copies has none of these words. So without a fallback no answer is dearer than
     the one to that copy. With a fallback its price lies between those of the fallback and of the
     answer to that copy: neither a dearer expert than both nor a cheaper one can be reached. A copy
-    keeps at least `MIN_WORDS`, so a text of fewer words has no such bound.
+    keeps at least `MIN_WORDS`, so a text of fewer words has no such bound. The price is that of a
+    usual request: what is forecast for a prompt depends on its words.
 
     Erase-and-check is a certified defence of language models (Kumar et al. 2023, "Certifying LLM
     Safety against Adversarial Prompting"); here what is checked is who is chosen. It decides by the
@@ -113,14 +117,14 @@ class EraseAndCheck(Policy):
         ]
         owners = np.repeat(np.arange(len(copies)), [len(texts) for texts in copies])
         votes = _votes(batch, owners, [text for texts in copies for text in texts])
-        experts = batch.choice.copy()
+        experts, prices = batch.choice.copy(), typical_costs(batch.library)
         reasons: list[str | None] = [None] * len(copies)
         for i in np.flatnonzero(experts != NO_EXPERT).tolist():
             own = np.unique([experts[i], *votes[owners == i]])
             own = own[own != NO_EXPERT]
             if len(own) > 1:
                 reasons[i] = self._reason(batch, i, own)
-                experts[i] = pick_vote(own, batch.counted_costs[i], self._fallback(batch, i))
+                experts[i] = pick_vote(own, prices, self._fallback(batch, i))
         return PolicyChoice(experts, reasons)
 
     def _fallback(self, batch: PolicyBatch, i: int) -> int | None:
@@ -140,17 +144,17 @@ class EraseAndCheck(Policy):
         return f"EraseAndCheck({self.words}, fallback={self.fallback!r}, middle={self.middle})"
 
 
-def pick_vote(votes: IndexArray, costs: Float64Array, fallback: int | None = None) -> int:
+def pick_vote(votes: IndexArray, prices: FloatArray, fallback: int | None = None) -> int:
     """Return who answers, of different `votes` `(n_votes,)` or the fallback, by position.
 
     It is the fallback if votes are cheaper and others dearer, else the vote that is nearest to it
-    in price; without a fallback the cheapest vote. `costs` `(n_experts,)` are in USD.
+    in price; without a fallback the cheapest vote. `prices` are `(n_experts,)`.
     """
-    ordered = votes[np.argsort(costs[votes], kind="stable")]
+    ordered = votes[np.argsort(prices[votes], kind="stable")]
     cheapest, dearest = int(ordered[0]), int(ordered[-1])
-    if fallback is None or costs[fallback] <= costs[cheapest]:
+    if fallback is None or prices[fallback] <= prices[cheapest]:
         return cheapest
-    return fallback if costs[fallback] < costs[dearest] else dearest
+    return fallback if prices[fallback] < prices[dearest] else dearest
 
 
 def _votes(batch: PolicyBatch, owners: IndexArray, texts: Sequence[str]) -> IndexArray:
@@ -186,7 +190,9 @@ def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]
     erased = min(words, len(spans) - MIN_WORDS)
     if erased <= 0:
         return []
-    windows = [(len(spans) - erased, len(spans)), (0, erased)]
+    lengths = sorted({-(-erased * i // N_LENGTHS) for i in range(1, N_LENGTHS + 1)})
+    windows = [(len(spans) - length, len(spans)) for length in lengths]
+    windows += [(0, length) for length in lengths]
     if middle:
         windows += _inner_windows(len(spans), words)
     return [_without(text, spans, first, last) for first, last in windows]
