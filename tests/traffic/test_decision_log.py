@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import time
+import weakref
+
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError
 from tryage.testing import FixedPerception
+from tryage.traffic import writer
 from tryage.traffic.decision_log import DecisionLog, decision_record, make_feedback
 
 LIBRARY = Library(
@@ -145,3 +150,19 @@ def test_a_thumb_is_true_or_false():
 def test_feedback_without_an_id_gets_a_random_one_and_a_given_id_stays():
     assert make_feedback("id", 1.0).id != make_feedback("id", 1.0).id
     assert make_feedback("id", 1.0, feedback_id="mine").id == "mine"
+
+
+def test_a_router_that_is_no_longer_used_is_freed_although_it_has_written_signals(log, monkeypatch):
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.05)
+    router = Router(bundled_router().perception, bundled_router().library, traffic=log)
+    decision = router.route("hello")
+    router.log.add_signal(make_feedback(decision.id, 0.0, kind="error"))
+    assert router.log.flush()
+    reference = weakref.ref(router.log)
+    del router, decision
+
+    ends = time.monotonic() + 10
+    while reference() is not None and time.monotonic() < ends:
+        gc.collect()
+        time.sleep(0.01)
+    assert reference() is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
+import time
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tryage.errors import TrafficError
+from tryage.traffic import writer as writer_module
 from tryage.traffic.writer import Writer
 
 
@@ -238,3 +242,75 @@ def test_a_call_is_cancelled_while_the_lock_is_held_because_finalizers_do_that_a
         assert not thread.is_alive()
     assert writer._tasks == []
     cancel()  # a second time changes nothing
+
+
+# A thread without anything to do ------------------------------------------------------------------
+
+
+def writer_threads():
+    return [one for one in threading.enumerate() if one.name == "tryage-traffic"]
+
+
+def wait_until(condition):
+    ends = time.monotonic() + 10
+    while not condition() and time.monotonic() < ends:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.fixture
+def soon_idle(monkeypatch):
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("soon_idle")
+def test_an_idle_thread_ends_and_the_next_record_starts_another(writer, store):
+    before = len(writer_threads())
+    for i in range(3):
+        writer.put(i)
+        assert len(writer_threads()) == before + 1
+        assert wait_until(lambda: len(writer_threads()) == before)
+    assert store.records == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("soon_idle")
+def test_a_thread_with_a_task_goes_on_until_the_task_is_over(writer):
+    called = threading.Event()
+    before = len(writer_threads())
+    end = writer.call_every(0.02, called.set)
+    assert called.wait(10)
+    time.sleep(0.2)
+    assert len(writer_threads()) == before + 1
+    end()
+    assert wait_until(lambda: len(writer_threads()) == before)
+
+
+@pytest.mark.usefixtures("soon_idle")
+def test_no_record_is_lost_while_threads_end_and_start(store):
+    writer = Writer(store.write, lambda _: "records", queue_size=10_000, interval=0.0)
+    for i in range(40):
+        writer.put(i)
+        time.sleep(0.05 if i % 4 else 0.0)  # about when the thread ends
+    assert writer.flush(10)
+    assert store.records == list(range(40))
+    writer.close(1.0)
+
+
+@pytest.mark.usefixtures("soon_idle")
+def test_an_idle_writer_keeps_nothing_alive():
+    class Owner(Store):
+        def __init__(self):
+            super().__init__()
+            self.writer = Writer(self.write, lambda _: "records", queue_size=5, interval=0.0)
+
+    owner = Owner()
+    owner.writer.put(1)
+    assert owner.writer.flush(10)
+    reference = weakref.ref(owner)
+    del owner
+
+    def is_gone():
+        gc.collect()
+        return reference() is None
+
+    assert wait_until(is_gone)

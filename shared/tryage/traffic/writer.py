@@ -28,6 +28,7 @@ LONGEST_DELAY = 10.0
 WARNING_INTERVAL = 60.0  # seconds; at most one warning in them
 EXIT_TIMEOUT = 2.0  # seconds for which the end of a process waits for the store
 REPORT_INTERVAL = 60.0  # seconds; losses are stored at most once in them
+IDLE_SECONDS = 5.0  # without a record and without tasks, after which the thread ends
 
 _WRITERS: WeakSet[Writer] = WeakSet()
 
@@ -35,8 +36,9 @@ _WRITERS: WeakSet[Writer] = WeakSet()
 class Writer:
     """Passes records to `write` in batches, from a thread that starts with the first record.
 
-    A child of a fork has an empty queue, because the parent writes its own, and starts a thread of
-    its own.
+    The thread ends when it has nothing to do, because it keeps alive whatever `write` belongs to.
+    The next record starts another. A child of a fork has an empty queue, because the parent writes
+    its own, and starts a thread of its own.
 
     Args:
         write: Stores records, all or none, and returns those that cannot be stored at all. If the
@@ -65,6 +67,7 @@ class Writer:
         self._stored_lost: Counter[str] = Counter()  # those that the store knows of
         self._lost_stored_at: float | None = None
         self.is_closed = False
+        self._flushes_at_exit_of: int | None = None  # a process
         self._lock, self._count_lock = ForkSafeLock(), ForkSafeLock()
         self._renew()
         _WRITERS.add(self)
@@ -169,15 +172,19 @@ class Writer:
             except RuntimeError:  # the interpreter ends, or there are too many threads
                 return
             self._thread = thread
-            _flush_at_exit_of_workers(self)
+            if self._flushes_at_exit_of != os.getpid():
+                self._flushes_at_exit_of = os.getpid()
+                _flush_at_exit_of_workers(self)
 
     def _run(self) -> None:
         try:
-            self._write_until_closed()
-        finally:
+            self._write_until_idle()
+        except BaseException:
             self._wake.clear()  # after a mistake in this program, the next record starts a thread
+            raise
 
-    def _write_until_closed(self) -> None:
+    def _write_until_idle(self) -> None:
+        """Write until the writer is closed, or has had nothing to do for a while."""
         while not self.is_closed:
             self._wake.wait(self._seconds_until_task())
             if self._wake.is_set():
@@ -186,7 +193,17 @@ class Writer:
                 self._wake.clear()
                 if not self._write_queue():
                     self._wake.set()
+            elif self._ends_idle():
+                return
             self._run_tasks()
+
+    def _ends_idle(self) -> bool:
+        """Tell whether the thread has nothing to do; then the next record starts another."""
+        with self._lock:  # `put` queues a record before it asks for the thread
+            if self._tasks or self._queue or self._batch:
+                return False
+            self._thread = None
+            return True
 
     def _delay(self) -> float:
         """Return the seconds to gather records, or to wait for a store that fails."""
@@ -257,9 +274,9 @@ class Writer:
             self._warned_at = now
             _LOGGER.warning("%s", message)
 
-    def _seconds_until_task(self) -> float | None:
+    def _seconds_until_task(self) -> float:
         dues = [task.due for task in list(self._tasks)]
-        return max(min(dues) - time.monotonic(), 0.0) if dues else None
+        return max(min(dues) - time.monotonic(), 0.0) if dues else IDLE_SECONDS
 
     def _run_tasks(self) -> None:
         for task in list(self._tasks):
@@ -282,7 +299,8 @@ def _flush_at_exit_of_workers(writer: Writer) -> None:
             if living is not None:
                 living.flush(EXIT_TIMEOUT)
 
-        util.Finalize(None, flush, exitpriority=10)
+        at_exit = util.Finalize(None, flush, exitpriority=10)
+        weakref.finalize(writer, at_exit.cancel).atexit = False
 
 
 class _Marker:
