@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from starlette.requests import Request  # noqa: TC002 - FastAPI reads the types 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import tryage
+from tryage.chat.time_limits import arun_with_timeout
 from tryage.core.presets import PRESETS
 from tryage.errors import InputError, LibraryError
 from tryage.telemetry.observer import TELEMETRY
@@ -45,16 +47,20 @@ from tryage_server.settings import ServerSettings
 from tryage_server.telemetry import TraceContextMiddleware, add_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from langchain_core.messages import AIMessageChunk
     from starlette.types import Send
 
     from tryage_server.chat_requests import ChatCall
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 _CLIENT_GONE = 499  # as nginx has it; the client does not read it
+
+_GRACE = 1.0  # seconds after the deadline, in which a call itself tells what its models did
 
 _DONE = "data: [DONE]\n\n"
 
@@ -128,10 +134,12 @@ def _add_answers(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None
     @app.post("/v1/chat/completions", response_model=None)
     async def complete(body: ChatRequest, request: Request) -> Response:
         try:
-            call = await run_in_threadpool(read_chat_request, chat, body, limits.deadline)
+            deadline = body.tryage.deadline or limits.deadline
+            call = await run_in_threadpool(read_chat_request, chat, body, deadline)
             if body.stream:
-                return await _stream(call, request, body.stream_options or StreamOptions())
-            answer = await while_connected(request, _answer(call))
+                options = body.stream_options or StreamOptions()
+                return await _stream(call, request, options, deadline)
+            answer = await while_connected(request, _in_time(partial(_answer, call), deadline))
             return JSONResponse(to_completion(answer))
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
@@ -203,14 +211,28 @@ def _failed(error: Exception) -> Response:
 # Answers ---------------------------------------------------------------------------------------
 
 
+async def _in_time(answer: Callable[[], Awaitable[T]], deadline: float) -> T:
+    """Return an answer that comes within its deadline, on a server with too much to do as well.
+
+    A call counts its own time from when a model is chosen; on such a server that may take long,
+    and an answer that nobody waits for any more would take the time of others.
+
+    Raises:
+        AttemptTimeoutError: the deadline is over, and `_GRACE` too.
+    """
+    return await arun_with_timeout(answer, deadline + _GRACE)
+
+
 async def _answer(call: ChatCall) -> Any:
     return await call.client.ainvoke(call.messages, call.config)
 
 
-async def _stream(call: ChatCall, request: Request, options: StreamOptions) -> Response:
+async def _stream(
+    call: ChatCall, request: Request, options: StreamOptions, deadline: float
+) -> Response:
     """Return the stream of an answer whose first chunk is here, so that errors have a status."""
     parts = _parts(call)
-    first = await while_connected(request, _first_part(parts))
+    first = await while_connected(request, _in_time(partial(_first_part, parts), deadline))
     events = _events(first, parts, CompletionStream(options.include_usage))
     return _ClosingResponse(events, media_type="text/event-stream")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tryage
 from tryage.core.redaction import describe_error
 from tryage.core.validation import check_integer, is_loopback, require_extra
 from tryage.errors import InputError, TryageError
@@ -18,6 +21,7 @@ from tryage_server.settings import KEYS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     import uvicorn
     from fastapi import FastAPI
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from tryage_server.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
+
+# The library and this package, which quote no prompt and no answer.
+_OWN_FOLDERS = (Path(tryage.__file__).parent, Path(__file__).parent)
 
 # A worker imports LangChain before it answers its parent, which ends those that do not answer.
 _WORKER_SECONDS = 30
@@ -70,17 +77,35 @@ def serve(  # noqa: PLR0913 - where it listens, and what it serves
         access_log=False,  # addresses may hold keys
         timeout_graceful_shutdown=max(round(settings.stop_seconds), 1),
     )
-    if workers == 1:
-        uvicorn.Server(config).run()
-    else:
-        check_workers(chat, settings)
-        _run_workers(config)
+    with warnings.catch_warnings():
+        warnings.showwarning = _log_warning
+        if workers == 1:
+            uvicorn.Server(config).run()
+        else:
+            check_workers(chat, settings)
+            _run_workers(config)
+
+
+def _log_warning(  # noqa: PLR0913 - as `warnings.showwarning`
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - `warnings` passes it
+    line: str | None = None,  # noqa: ARG001 - the same
+) -> None:
+    """Log where a package warns of something, but not its words, which may quote an answer."""
+    place = Path(filename)
+    is_own = any(place.is_relative_to(folder) for folder in _OWN_FOLDERS)
+    words = str(message) if is_own else f"{category.__name__} of {place.parent.name}/{place.name}"
+    _log.warning("%s (line %d)", words, lineno)
 
 
 def _make_worker_app(
     chat: ChatTryage, settings: ServerSettings, make_chat: Callable[[], ChatTryage] | None = None
 ) -> FastAPI:
     """Return the application of one of several processes, with telemetry of its own."""
+    warnings.showwarning = _log_warning  # this process has warnings of its own
     instrument_from_environment()
     return create_app(chat if make_chat is None else _made_or_copied(make_chat, chat), settings)
 

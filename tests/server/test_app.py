@@ -12,7 +12,9 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from tryage.policies import AnswerCache
+from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
+from tryage_server import app
 
 HELLO = [{"role": "user", "content": "large, please say hello"}]
 
@@ -331,6 +333,21 @@ def test_an_answer_that_takes_too_long_is_a_timeout(start_server, make_chat):
         assert answer.status_code == 504
     finally:
         go_on.set()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_is_too_busy_to_choose_a_model_in_time_says_so(
+    start_server, make_chat, models, monkeypatch, stream
+):
+    async def never(*_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(app, "_GRACE", 0.1)
+    monkeypatch.setattr(ChatTryage, "_aplan_call", never)
+    url = start_server(make_chat(models), deadline=0.1)
+    body = {"messages": HELLO, "stream": stream}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=10)
+    assert answer.status_code == 504
 
 
 # LangChain's own class --------------------------------------------------------------------------

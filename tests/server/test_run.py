@@ -1,9 +1,13 @@
-"""What is checked before the server listens: where, and that its models can be made."""
+"""What is checked before the server listens, and what it writes of others' warnings."""
 
+import logging
 import socket
+import warnings
 
 import pytest
+import uvicorn
 
+from tryage.core import redaction
 from tryage.errors import InputError
 from tryage_langchain import ChatTryage
 from tryage_server.run import check_address, check_models, serve
@@ -38,3 +42,19 @@ def test_a_port_in_use_is_an_error_that_says_what_to_do(models, workers):
         address = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
         with pytest.raises(InputError, match=f"on port {address['port']}.*--port"):
             serve(ChatTryage.from_models(models), ServerSettings(), **address, workers=workers)
+
+
+def test_the_words_of_a_packages_warning_are_not_logged_because_they_quote_answers(
+    chat, monkeypatch, caplog
+):
+    def run(_):
+        warnings.warn_explicit("input_value='my knee hurts'", UserWarning, "/x/pydantic/main.py", 5)
+        warnings.warn_explicit("the table is old", UserWarning, redaction.__file__, 7)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    caplog.set_level(logging.WARNING, "tryage_server")
+    serve(chat, ServerSettings(), host="127.0.0.1", port=0)
+    assert caplog.messages == [
+        "UserWarning of pydantic/main.py (line 5)",
+        "the table is old (line 7)",
+    ]
