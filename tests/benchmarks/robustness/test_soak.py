@@ -1,0 +1,94 @@
+"""A short soak: every request is answered or fails with its reason, and nothing is mixed up."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROBUSTNESS = Path(__file__).resolve().parents[3] / "benchmarks" / "robustness"
+SECONDS, RATE = 10, 20
+
+for package in ("langchain_openai", "llama_index.llms.ollama", "uvicorn", "sqlalchemy", "psutil"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Run ten seconds of load, with each outage once, and return what was written."""
+    folder = tmp_path_factory.mktemp("soak") / "run"
+    minutes = str(SECONDS / 60)
+    words = ["--minutes", minutes, "--period", minutes, "--rate", str(RATE), "--folder", folder]
+    script = ROBUSTNESS / "soak.py"
+    done = subprocess.run(  # noqa: S603 - this project's own command
+        [sys.executable, script, *words], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def soak(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROBUSTNESS))
+    return importlib.import_module("soak_report").read_soak(folder)
+
+
+def test_calls_fail_while_all_models_are_down(soak):
+    outcomes = Counter(line["outcome"] for lines in soak.requests.values() for line in lines)
+    assert outcomes["failed"] > 0
+
+
+@pytest.mark.parametrize("path", ["langchain", "llamaindex", "http"])
+def test_every_request_is_answered_or_fails_with_its_reason(soak, path):
+    lines = soak.requests[path]
+    numbers = sorted(line["i"] for line in lines)
+    assert numbers == list(range(len(lines)))
+    assert len(lines) > 0.25 * SECONDS * RATE
+    assert [line for line in lines if line["outcome"] == "fault"] == []
+    counts = Counter(line["outcome"] for line in lines)
+    assert counts["first"] > 0
+    assert counts["next"] > 0
+
+
+def test_what_clients_are_told_is_what_the_models_did(soak, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROBUSTNESS))
+    report = importlib.import_module("soak_report")
+    requests = [line for lines in soak.requests.values() for line in lines]
+    checks = report.check_requests(requests, soak.calls)
+    assert checks.served_without_answer == 0
+    assert checks.unowned_calls == 0
+
+
+def test_the_log_has_every_decision_and_has_lost_none(soak, folder):
+    decided = sum(line["way"] != "adecide" for lines in soak.requests.values() for line in lines)
+    assert json.loads((folder / "counts.json").read_text())["decisions"] >= decided
+    ends = [one for lines in soak.events.values() for one in lines if one["event"] == "end"]
+    assert [one["unanswered"] for one in ends] == [0, 0, 0]
+    assert [one["lost"] for one in ends if "lost" in one] == [{}, {}]
+
+
+def test_cool_downs_begin_and_end(soak, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROBUSTNESS))
+    report = importlib.import_module("soak_report")
+    for path in ("langchain", "llamaindex"):
+        opened, closed = report.cool_downs(soak.events[path])
+        assert sum(opened.values()) > 0
+        assert sum(closed.values()) > 0
+    assert sum(report.cool_downs(soak.events["server"])[0].values()) > 0
+
+
+def test_settings_that_change_are_in_force_and_broken_ones_are_refused(soak):
+    messages = [one.get("message", "") for one in soak.events["langchain"]]
+    assert any("are in force" in message for message in messages)
+    assert any("stay as they were" in message for message in messages)
+
+
+def test_the_server_logs_no_word_of_a_prompt_or_an_answer(soak, folder):
+    log = (folder / "server.log").read_text()
+    assert "is asked next" in log
+    assert [line["marker"] for line in soak.requests["http"] if line["marker"] in log] == []
