@@ -94,6 +94,23 @@ def finishes_in_child():
     return finishes
 
 
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond some bytes while a block runs, as if there were no room for more."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(n_bytes=0):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
+
+
 @contextmanager
 def _repeated_in_threads(function, n_threads=3):
     is_over = threading.Event()
@@ -325,14 +342,9 @@ def tiny_bert():
     def make(n_words, std=0.5):
         torch.manual_seed(0)
         config = transformers.BertConfig(
-            vocab_size=n_words,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=64,
-            initializer_range=std,
-        )
+            vocab_size=n_words, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=32, max_position_embeddings=64, initializer_range=std,
+        )  # fmt: skip
         return transformers.BertModel(config, add_pooling_layer=False).eval()
 
     return make
@@ -359,15 +371,10 @@ def llama_folder(tmp_path_factory):
     words = ("[UNK]", *"abcdefgh", "code", "poem", "how", "hard", "?")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
+        vocab_size=len(words), hidden_size=8, intermediate_size=16, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256,
         initializer_range=0.5,
-    )
+    )  # fmt: skip
     folder = tmp_path_factory.mktemp("llama")
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
@@ -379,11 +386,7 @@ def llama_folder(tmp_path_factory):
 # Servers of providers ----------------------------------------------------------------------------
 
 _HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-_PLACE = {
-    "item_id": "i",
-    "output_index": 0,
-    "content_index": 0,
-}  # in a stream of OpenAI's responses
+_PLACE = {"item_id": "i", "output_index": 0, "content_index": 0}  # in OpenAI's streams
 
 
 class Providers:

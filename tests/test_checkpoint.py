@@ -190,3 +190,17 @@ def test_the_state_of_another_student_is_rejected_and_changes_nothing(tmp_path):
         assert torch.equal(network.weight, before)
     with pytest.raises(PersistenceError, match="no state"):
         load_student_state(tmp_path / "empty", *trained(torch), "one")
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do_and_the_stage_is_computed_again(
+    tmp_path, full_disk
+):
+    from tryage.errors import FileWriteError
+
+    with open_stage_checkpoint(tmp_path, "key", 1, progress=False) as checkpoint:
+        with full_disk(1_000), pytest.raises(FileWriteError, match="make room"):
+            checkpoint.load_or_compute("stage", lambda: {"a": np.zeros(10_000)})
+        assert list(tmp_path.iterdir()) == []
+        checkpoint.load_or_compute("stage", lambda: {"a": np.zeros(10_000)})
+        again = checkpoint.load_or_compute("stage", dict)
+    assert again["a"].shape == (10_000,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -59,10 +61,27 @@ class StageCheckpoint:
         path = None if self.folder is None else self.folder / f"{name}-{self.key}.safetensors"
         arrays = _load_arrays(path) or compute()
         if path is not None and not path.exists():
-            with replace_file(path) as partial_path:
+            with replace_tensor_file(path) as partial_path:
                 save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial_path)
         self.progress_bar.update()
         return arrays
+
+
+@contextmanager
+def replace_tensor_file(path: Path) -> Iterator[Path]:
+    """Do what `replace_file` does for what safetensors writes, which has an error of its own.
+
+    Raises:
+        FileWriteError: as in `replace_file`.
+    """
+    with replace_file(path) as partial_path:
+        try:
+            yield partial_path
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def fingerprint(*parts: object) -> str:
@@ -93,7 +112,7 @@ def save_student_state(
         arrays[f"weight.{name}"] = weight.detach().contiguous()
         for moment in ADAM_STATE if weight in optimizer.state else ():
             arrays[f"{moment}.{name}"] = optimizer.state[weight][moment].contiguous()
-    with replace_file(Path(folder) / _STUDENT_FILE) as partial_path:
+    with replace_tensor_file(Path(folder) / _STUDENT_FILE) as partial_path:
         save_file(arrays, partial_path, metadata={"student": json.dumps(metadata)})
 
 

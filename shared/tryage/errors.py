@@ -17,6 +17,7 @@ TryageError
 ├── AttemptTimeoutError (TimeoutError)    one model took longer than its limit
 ├── DeadlineExceededError (TimeoutError)  a whole call took longer than its limit
 ├── MeasurementError (RuntimeError)    an expert cannot be measured further
+├── FileWriteError (OSError)           a file that cannot be written; the old one is unchanged
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 ├── CatalogueError (OSError)           a local catalogue that cannot be read or written
 ├── TrafficError (OSError)             a log of traffic that cannot be read or written
@@ -230,6 +231,10 @@ class DeadlineExceededError(TryageError, TimeoutError):
 
 class MeasurementError(TryageError, RuntimeError):
     """An expert cannot be measured further: its client or its model refuses."""
+
+
+class FileWriteError(TryageError, OSError):
+    """A file cannot be written, such as on a full or a read-only disk; the old one is unchanged."""
 
 
 class PersistenceError(TryageError, OSError):

@@ -6,12 +6,10 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 import sqlite3
-import tempfile
 import threading
 import weakref
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +19,14 @@ import numpy as np
 from tryage.core.expert import FIELDS, Expert
 from tryage.core.library import Library
 from tryage.core.validation import NUMBER_RANGES, did_you_mean
-from tryage.errors import InputError, QTableError, TrafficError, TryageError
+from tryage.errors import (
+    FileWriteError,
+    InputError,
+    QTableError,
+    TrafficError,
+    TryageError,
+)
+from tryage.files import explain_write_errors, scratch_folder
 from tryage.scoring.qtable import QTable
 from tryage.traffic.traffic import Traffic
 
@@ -95,9 +100,9 @@ class FileStore:
     def __init__(self) -> None:
         self._files: dict[str, dict[str, Any]] = {"table": {}, "library": {}, "traffic": {}}
         self._lock = threading.Lock()
-        folder = tempfile.mkdtemp(prefix="tryage-playground-")
-        self._folder = Path(folder)
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._folder: Path | None = None
+        self._scratch = ExitStack()
+        weakref.finalize(self, self._scratch.close)
 
     def find(self, kind: FileKind, file_id: str) -> Any:
         """Return a loaded file, None if there is none of this id."""
@@ -109,6 +114,7 @@ class FileStore:
         Raises:
             InputError: it is empty, or no file of this kind; the message says what is wrong.
             QTableError, TrafficError: as above.
+            FileWriteError: there is no room for temporary files.
             MissingExtraError: the package that reads it is not installed.
         """
         name = PurePath(name.replace("\\", "/")).name[:100] or "file"
@@ -133,12 +139,25 @@ class FileStore:
             while len(files) > _MAX_FILES:
                 del files[next(iter(files))]
 
+    def _write(self, file_name: str, content: bytes) -> Path:
+        """Write a file into the folder, which is made for the first one."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = self._scratch.enter_context(scratch_folder("tryage-playground-"))
+            path = self._folder / file_name
+        try:
+            with explain_write_errors(path, "Nothing was loaded."):
+                path.write_bytes(content)
+        except FileWriteError:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
     def _read_table(self, file_id: str, name: str, content: bytes) -> LoadedTable:
         suffix = PurePath(name).suffix.lower()
         if suffix not in _TABLE_SUFFIXES:
             raise InputError(f"{name} is no Q-table: expected {', '.join(_TABLE_SUFFIXES)}.")
-        path = self._folder / f"{file_id}{suffix}"
-        path.write_bytes(content)
+        path = self._write(f"{file_id}{suffix}", content)
         try:
             table = QTable.read(path)
         except QTableError as error:
@@ -152,8 +171,7 @@ class FileStore:
     def _read_traffic(self, file_id: str, name: str, content: bytes) -> LoadedTraffic:
         if not content.startswith(b"SQLite format 3\0"):
             raise InputError(f"{name} is no log of traffic: expected a database of SQLite.")
-        path = self._folder / f"{file_id}.db"
-        path.write_bytes(content)
+        path = self._write(f"{file_id}.db", content)
         try:
             traffic = Traffic(f"sqlite:///{path}", create=False)
             return LoadedTraffic(file_id, name, traffic, _answering_experts(traffic))
@@ -176,19 +194,22 @@ def read_traffic_file(path: Path) -> bytes:
     """Return a copy of a log, also of one that is in use; the log itself does not change.
 
     Raises:
-        InputError: there is no such file, or it is no database of SQLite.
+        InputError: there is no such file, it is no database of SQLite, or cannot be copied.
+        FileWriteError: there is no room for temporary files.
     """
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
         with (
-            tempfile.TemporaryDirectory() as folder,
+            scratch_folder("tryage-playground-") as folder,
             closing(sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True)) as source,
         ):
-            copied = Path(folder) / "copy.db"
+            copied = folder / "copy.db"
             with closing(sqlite3.connect(copied)) as target:
                 source.backup(target)
             return copied.read_bytes()
+    except sqlite3.OperationalError as error:  # such as a full disk
+        raise InputError(f"{path} cannot be copied to read it: {error}.") from error
     except sqlite3.Error as error:
         raise InputError(f"{path} is no database of SQLite: {error}.") from error
 

@@ -1,17 +1,19 @@
 """The course of a test: batches, limits, failures, and Ctrl-C."""
 
 import itertools
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tryage import Expert
+from tryage.errors import FileWriteError
 from tryage.onboarding.aptitude import MAX_FAILURES, AptitudeTest
 from tryage.onboarding.belief import AbilityBelief, QuestionPlaces
 from tryage.onboarding.candidates import Candidate
 from tryage.onboarding.config import OnboardingConfig
-from tryage.onboarding.journal import AnswerJournal
+from tryage.onboarding.journal import AnswerJournal, open_journal
 from tryage.onboarding.prompts import collect_prompts
 from tryage.onboarding.selection import TypicalChoices
 from tryage.perception.abilities import Gaussian, LogitLink
@@ -138,3 +140,28 @@ def test_a_budget_that_allows_nothing_ends_the_test_at_once():
     outcome = make_test({"a": lambda _: "yes"}, budget=0.0).run(progress=False)
     assert outcome.out_of_budget
     assert outcome.spent == 0.0
+
+
+def test_after_an_answer_that_cannot_be_written_no_further_one_is_paid_for(tmp_path, full_disk):
+    asked = []
+
+    def answer(text):
+        asked.append(text)
+        time.sleep(0.01)
+        return "yes"
+
+    models = dict.fromkeys("abcd", answer)
+    config = {"batch_size": 20, "max_prompts": 20, "concurrency": 1}
+    with (
+        pytest.raises(FileWriteError, match="make room"),
+        open_journal(tmp_path / "answers.jsonl") as journal,
+        full_disk(100),  # one answer
+    ):
+        make_test(models, journal, **config).run(progress=False)
+    assert len(asked) < 20  # of 80
+    kept = {(one.model, one.question) for one in journal.records[:1]}
+    with open_journal(tmp_path / "answers.jsonl") as journal:
+        make_test(models, journal, **config).run(progress=False)
+    answered = [(one.model, one.question) for one in journal.records]
+    assert len(set(answered)) == len(answered)
+    assert kept <= set(answered)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tryage.errors import InputError, MeasurementError
+from tryage.errors import FileWriteError, InputError, MeasurementError
 from tryage.onboarding.journal import AnswerRecord, open_journal, read_journal
 
 
@@ -74,3 +74,30 @@ def test_a_line_that_is_nested_deeply_is_refused(tmp_path):
     path.write_text("[" * 100_000 + "\n")
     with pytest.raises(InputError, match="line 1 is no record"):
         read_journal(path)
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do_and_the_journal_goes_on(tmp_path, full_disk):
+    path = tmp_path / "answers.jsonl"
+    records = [AnswerRecord("a", f"q{i}", "exact_match", 1.0) for i in range(3)]
+
+    def write_all():
+        with open_journal(path) as journal:
+            for record in records:
+                journal.append(record)
+
+    with full_disk(100), pytest.raises(FileWriteError, match=r"make room.*goes on"):
+        write_all()
+    with open_journal(path) as journal:
+        assert journal.records == records[:1]
+        journal.append(records[2])
+    with open_journal(path) as journal:
+        assert journal.records == [records[0], records[2]]
+
+
+def test_a_journal_that_cannot_be_written_is_an_error_before_any_model_is_asked(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(FileWriteError, match="No model was asked"),
+        open_journal(tmp_path / "file" / "answers.jsonl"),
+    ):
+        pass

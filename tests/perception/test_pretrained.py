@@ -8,7 +8,7 @@ import stat
 import pytest
 from safetensors.numpy import load as tensors
 
-from tryage import Library, Router
+from tryage import Library, Preferences, Router
 from tryage.errors import PersistenceError
 from tryage.perception.pretrained import model_card
 from tryage.testing import FixedPerception
@@ -164,3 +164,18 @@ def test_scores_on_held_out_prompts_stand_apart_from_losses_in_training(trained_
     assert "| routed | 0.25 |" in training
     assert "| poems routed | 0.75 |" in held_out
     assert "higher is better" in held_out
+
+
+def test_a_full_disk_at_any_file_is_one_error_and_the_old_router_stays(
+    router_folder, trained_router, full_disk
+):
+    before = Router.from_pretrained(router_folder).preferences
+    other = trained_router.with_preferences(Preferences({"size": 1.0}))
+    sizes = sorted({path.stat().st_size for path in router_folder.rglob("*") if path.is_file()})
+    for size in sizes:  # so that each file in turn is the first one without room
+        with full_disk(size - 1), pytest.raises(PersistenceError, match=r"unchanged.*make room"):
+            other.save_pretrained(router_folder)
+        assert Router.from_pretrained(router_folder).preferences == before
+        assert names(router_folder) == EXPECTED
+    other.save_pretrained(router_folder)
+    assert Router.from_pretrained(router_folder).preferences == other.preferences

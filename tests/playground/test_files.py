@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tryage import Expert, Library, Router
-from tryage.errors import InputError, TrafficError, TryageError
+from tryage.errors import FileWriteError, InputError, TrafficError, TryageError
 from tryage.scoring import QTable
 from tryage.testing import FixedPerception
-from tryage_playground.files import read_traffic_file
+from tryage_playground.files import FileStore, read_traffic_file
 
 CSV = b"prompt,expert,loss\nx,a,0.0\nx,b,1.0\ny,a,0.5\n"
 
@@ -173,3 +174,24 @@ def test_any_library_is_read_or_refused_in_words(files, name, content):
 def test_a_separator_of_lines_within_a_text_of_json_ends_no_line(files):
     content = '{"name": "a", "license": "x\u2028y"}\n{"name": "b"}\r\n'.encode()
     assert files.load("library", "x.jsonl", content).names == ("a", "b")
+
+
+def test_an_upload_that_finds_no_room_says_so_and_leaves_nothing(
+    files, full_disk, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    content = b"prompt,expert,loss\n" + b"Hello,a,0.5\n" * 100
+    with full_disk(100), pytest.raises(FileWriteError, match=r"make room.*Nothing was loaded"):
+        files.load("table", "table.csv", content)
+    (folder,) = tmp_path.iterdir()
+    assert list(folder.iterdir()) == []
+    assert files.load("table", "table.csv", content).names == ("a",)
+
+
+def test_a_library_needs_no_folder_for_temporary_files(monkeypatch):
+    def fail():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    loaded = FileStore().load("library", "models.json", b'[{"name": "a"}]')
+    assert loaded.names == ("a",)

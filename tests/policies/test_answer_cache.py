@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -241,3 +242,17 @@ def test_a_representation_has_no_word_of_the_answers() -> None:
 def test_wrong_settings_are_refused(settings) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
         AnswerCache(**settings)
+
+
+def test_a_clock_that_is_set_changes_no_age(monkeypatch) -> None:
+    cache = AnswerCache(shared=True, max_age=60.0)
+    router = make_router(cache, preferences="best")
+    cache.add(router.route("a prompt"), "the answer")
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert answer_of(router.route("a prompt")) is not None
+    cache = AnswerCache(shared=True, max_age=0.01)
+    router = make_router(cache, preferences="best")
+    cache.add(router.route("a prompt"), "the answer")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    time.sleep(0.02)
+    assert answer_of(router.route("a prompt")) is None

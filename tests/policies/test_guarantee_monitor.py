@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -147,3 +149,33 @@ def test_a_log_that_fails_is_a_warning_and_is_read_on_later(traffic, monkeypatch
         monitor.sync()
     assert caplog.text.count("out of reach") == 1
     assert monitor.sync().test.count == 1
+
+
+def test_a_full_disk_does_not_keep_a_broken_guarantee_in_force(
+    traffic, monkeypatch, caplog
+) -> None:
+    monitor, add_event = GuaranteeMonitor(traffic, TERMS, CALIBRATION), traffic.add_event
+
+    def fail(*_, **__) -> None:
+        raise TrafficError("the disk is full")
+
+    monkeypatch.setattr(traffic, "add_event", fail)
+    for i in range(60):
+        write(traffic, record(i, drawn=i % 2 == 0), 1.0 if i % 2 == 0 else 0.0)
+    assert monitor.sync().stopped is not None
+    assert monitor.sync().stopped is not None
+    assert caplog.text.count("no longer 90%") == 1
+    monkeypatch.setattr(traffic, "add_event", add_event)
+    monitor.sync()
+    monitor.sync()
+    assert len(traffic.events_after(0)) == 1
+
+
+def test_a_calibration_under_a_clock_that_was_ahead_is_watched_from_now_on(traffic) -> None:
+    now = time.time()
+    ahead = replace(CALIBRATION, time=now + 365 * 86_400.0)
+    monitor = GuaranteeMonitor(traffic, TERMS, ahead)
+    for i in range(60):
+        good = i % 2 == 0
+        write(traffic, record(i, drawn=good, time=now + 1.0), 1.0 if good else 0.0)
+    assert monitor.sync().stopped is not None

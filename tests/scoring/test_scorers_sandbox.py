@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 
 import pytest
 
-from tryage.errors import InputError
+from tryage.errors import InputError, MeasurementError
 from tryage.scoring.measurement import Prompt
 from tryage.scoring.scorers import PassesTests
 
@@ -75,3 +76,15 @@ def test_a_process_that_the_code_starts_ends_with_it(passes, tmp_path):
             return
         time.sleep(0.02)
     pytest.fail("the child still runs")
+
+
+def test_a_full_disk_is_no_wrong_answer(passes, full_disk, monkeypatch):
+    right = "def double(x): return 2 * x"
+    with full_disk(), pytest.raises(MeasurementError, match="make room"):
+        passes(DOUBLE, right)  # the code cannot be written
+    if Path("/dev/full").exists():
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))  # noqa: SIM115 - the caller closes it
+        with pytest.raises(MeasurementError, match="No space left"):
+            passes(DOUBLE, right)  # the proof that the tests have passed cannot be written
+    monkeypatch.undo()
+    assert passes(DOUBLE, right) == 1

@@ -163,6 +163,26 @@ def test_an_old_view_asks_for_a_new_one(open_log, url):
     assert log.spending.view(PURSE).spent == 2.0
 
 
+def test_a_clock_that_is_set_back_hides_nothing_that_others_spend(open_log, url):
+    log, other = open_log(url), open_log(url).spending
+    log.spending._clock = lambda: 1e12
+    assert log.spending.read(PURSE).spent == 0.0
+    log.spending._clock = lambda: 1e9
+    other.charge(charge("d1"))
+    other.sync()
+    log.spending.view(PURSE)
+    assert log.flush()
+    assert log.spending.view(PURSE).spent == 2.0
+
+
+def test_a_bill_of_a_clock_that_was_ahead_does_not_wait_for_ever(open_ledger):
+    ledger = open_ledger()
+    ledger._clock = lambda: 1_000.0
+    ledger.bill(bill("nobody", 3.0, 1_000.0 + 86_400.0))
+    ledger.sync()
+    assert not ledger._waiting
+
+
 def test_a_fork_leaves_what_waits_to_its_parent(open_ledger, finishes_in_child):
     ledger = open_ledger()
     ledger.charge(charge("d1"))

@@ -117,6 +117,13 @@ def test_a_time_has_the_number_of_the_last_entry_before_it(log, monkeypatch):
     assert [log.sequence_at(time) for time in (99.0, 100.0, 101.5, 200.0)] == [0, 1, 2, 3]
 
 
+def test_what_was_written_under_a_clock_that_was_ahead_hides_no_later_entry(log, monkeypatch):
+    for written in (100.0, 1e9, 101.0, 102.0):
+        monkeypatch.setattr("tryage.traffic.traffic.clock.time", lambda written=written: written)
+        log.add_event("alarm", {})
+    assert [log.sequence_at(time) for time in (99.0, 101.0, 102.0)] == [0, 3, 4]
+
+
 def test_two_logs_of_one_file_see_the_same(open_log, url, decision, feedback):
     first, second = open_log(url), open_log(url)
     first.record_decision(decision("d1"))

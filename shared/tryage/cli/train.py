@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +29,7 @@ from tryage.cli.options import (
 from tryage.cli.outputs import check_output_folder, write_json
 from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
+from tryage.files import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,8 +102,8 @@ def train(
     pretrained = _pretrained(encoder_path or finetune, second_encoder, from_scratch=from_scratch)
     with ExitStack() as stack:
         if finetune is not None:
-            scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
-            encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
+            folder = stack.enter_context(scratch_folder("tryage-train-"))
+            encoder = _finetune_encoder(table, finetune, folder, checkpoint, seed)
         elif second_encoder is None:
             encoder = resolve_encoder(encoder_path, layers, pooling)
         else:

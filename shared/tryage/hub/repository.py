@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi, get_token, snapshot_download
@@ -21,9 +17,10 @@ from huggingface_hub.errors import (
 from tryage.core.redaction import redacted_error
 from tryage.core.validation import check_keywords
 from tryage.errors import PersistenceError
+from tryage.files import scratch_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 # Nothing that runs code is ever downloaded.
 ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.onnx", "*.md")
@@ -34,7 +31,6 @@ _FIXED_ARGUMENTS = {
     *("allow_patterns", "dry_run", "run_as_future"),
 }
 _FOLDER_PREFIX = "tryage-push-"
-_MAX_FOLDER_AGE = 86_400.0  # seconds; no upload takes that long
 
 _PUSH_ARGUMENTS = ("token", "private", "branch", "commit_message")
 
@@ -77,9 +73,10 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
     Raises:
         InputError: an unknown option.
         PersistenceError: the Hub refuses or does not answer.
+        FileWriteError: there is no folder for temporary files that can be written.
     """
     check_push_options(options)
-    with _temporary_folder() as folder:
+    with scratch_folder(_FOLDER_PREFIX) as folder:
         write_folder(folder)
         try:
             return _upload(
@@ -100,17 +97,6 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
         f"{repo_id!r} was not pushed to the Hub: {failure}. Check the name, and that the token may "
         "write there."
     ) from failure
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Make a folder and remove it at the end, with those that killed processes have left."""
-    for path in Path(gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
-        with suppress(OSError):  # another process removes it, too
-            if time.time() - path.lstat().st_mtime > _MAX_FOLDER_AGE:
-                shutil.rmtree(path, ignore_errors=True)  # it may belong to another user
-    with TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
-        yield Path(folder)
 
 
 def hide_progress_bars() -> None:

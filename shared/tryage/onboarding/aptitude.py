@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tryage.checkpoint import graceful_interrupt
 from tryage.core.redaction import describe_error
 from tryage.core.token_estimate import estimate_tokens
-from tryage.errors import MeasurementError
+from tryage.errors import FileWriteError, MeasurementError
 from tryage.onboarding.journal import AnswerRecord
 from tryage.onboarding.selection import choose_questions, expected_regret, representative_order
 from tryage.scoring.answers import GenerationMeasurer
@@ -274,7 +274,11 @@ class AptitudeTest:
             measurement.scoring_cost,
             measurement.error,
         )
-        self._journal.append(record)
+        try:
+            self._journal.append(record)
+        except FileWriteError:
+            self._budget.stop()  # what is answered from now on would be paid for and lost
+            raise
         if measurement.score is not None:
             self._n_failures[model] = 0
             self._update(model, question, 1.0 - measurement.score)

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from tryage.errors import InputError, MeasurementError
+from tryage.files import explain_write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import TextIO
+
+    from filelock import BaseFileLock
+
+_KEPT = "All answers before are kept: the same call goes on from there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +58,34 @@ class AnswerJournal:
 
     def __init__(self) -> None:
         self.records: list[AnswerRecord] = []
+        self._path: Path | None = None
         self._file: TextIO | None = None
 
     def append(self, record: AnswerRecord) -> None:
-        """Keep a record; it is with the operating system when this returns."""
+        """Keep a record; it is with the operating system when this returns.
+
+        Raises:
+            FileWriteError: the disk is full.
+        """
         self.records.append(record)
-        if self._file is not None:
-            row = {name: value for name, value in asdict(record).items() if value is not None}
+        if self._file is None or self._path is None:
+            return
+        row = {name: value for name, value in asdict(record).items() if value is not None}
+        with explain_write_errors(self._path, _KEPT):
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._file.flush()
+
+    def open(self, path: Path) -> None:
+        """Read the records of a file, and append to it from now on."""
+        self.records += _read_records(path)
+        self._path, self._file = path, path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Append no more."""
+        file, self._file = self._file, None
+        if file is not None and self._path is not None:
+            with explain_write_errors(self._path, _KEPT):
+                file.close()
 
 
 @contextmanager
@@ -71,14 +95,29 @@ def open_journal(path: Path | None) -> Iterator[AnswerJournal]:
     A line that a kill has cut off is removed.
 
     Raises:
-        InputError: the file holds anything else than such a journal.
+        InputError: the file cannot be read, or holds anything else than such a journal.
+        FileWriteError: it cannot be written.
         MeasurementError: another process writes to the journal.
     """
     journal = AnswerJournal()
     if path is None:
         yield journal
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(path, "No model was asked."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _acquire_lock(path)
+    try:
+        with explain_write_errors(path, "No model was asked."):
+            journal.open(path)
+        yield journal
+    finally:
+        try:
+            journal.close()
+        finally:
+            lock.release()
+
+
+def _acquire_lock(path: Path) -> BaseFileLock:
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
@@ -87,14 +126,7 @@ def open_journal(path: Path | None) -> Iterator[AnswerJournal]:
             f"Another process tests models with the journal {path}. Wait until it has finished, or "
             "stop it: what it has asked is kept."
         ) from error
-    try:
-        journal.records += _read_records(path)
-        with path.open("a", encoding="utf-8") as file:
-            journal._file = file  # noqa: SLF001 - of the class above
-            yield journal
-    finally:
-        journal._file = None  # noqa: SLF001 - of the class above
-        lock.release()
+    return lock
 
 
 def read_journal(path: Path) -> list[AnswerRecord]:
@@ -103,18 +135,22 @@ def read_journal(path: Path) -> list[AnswerRecord]:
     Raises:
         InputError: the file cannot be read, or holds anything else than such a journal.
     """
+    content = _read(path)
+    return _parse_lines(path, content[: content.rfind(b"\n") + 1])
+
+
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return _parse_lines(path, content[: content.rfind(b"\n") + 1])
 
 
 def _read_records(path: Path) -> list[AnswerRecord]:
     """Read the records, and cut off a line without an end."""
     if not path.exists():
         return []
-    content = path.read_bytes()
+    content = _read(path)
     end = content.rfind(b"\n") + 1
     if end < len(content):
         with path.open("r+b") as file:

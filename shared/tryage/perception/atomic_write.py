@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import PersistenceError
-from tryage.files import sync_to_disk
+from tryage.files import describe_write_error, sync_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +55,7 @@ def replace_folder(folder: Path, header_name: str, write: Callable[[Path], None]
         if isinstance(error, PersistenceError):
             raise
         raise PersistenceError(
-            f"{folder} was not saved, and what it held is unchanged: {error.strerror or error}."
+            f"{folder} was not saved, and what it held is unchanged: {describe_write_error(error)}."
         ) from error
 
 

@@ -181,7 +181,8 @@ class StaticEncoder(TokenizingEncoder):
         """Write `encoder.json`, `table.safetensors` and `tokenizer.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         write_arrays(folder / TABLE_FILE, {"table": self._table, "scales": self._scales})
-        self._tokenizer.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+        # Its own `save` raises no OSError on a full disk.
+        (folder / TOKENIZER_FILE).write_text(self._tokenizer.tokenizer.to_str(), "utf-8")
         write_encoder_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
 
     @classmethod

@@ -77,7 +77,7 @@ class AnswerCache(Policy):
             `frequency`, or a function of yours.
         similar: Which requests count as the same although their words differ; None: only equal
             ones do.
-        clock: Returns the time in seconds.
+        clock: Returns seconds that never go back.
 
     Raises:
         InputError: an argument is of another type, or out of range.
@@ -93,7 +93,7 @@ class AnswerCache(Policy):
         shared: bool = False,
         priority: Priority = expected_saving,
         similar: SimilarRequests | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_bools(shared=shared)
         if similar is not None and not isinstance(similar, SimilarRequests):

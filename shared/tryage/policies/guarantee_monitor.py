@@ -161,6 +161,8 @@ class GuaranteeMonitor:
         self.traffic = traffic
         self.terms, self._calibration = terms, calibration
         self._state: MonitorState | None = None
+        self._start = min(calibration.time, time.time())  # a clock may have been ahead
+        self._is_written = True  # the event, once it is due
         self._lock = ForkSafeLock()
         self._last_warning = float("-inf")
 
@@ -175,20 +177,22 @@ class GuaranteeMonitor:
             with self._lock:
                 self._read()
         except TrafficError as error:
-            self._warn(f"The log cannot be read, so the guarantee is not watched now: {error}")
+            self._warn(f"The log fails, so the guarantee is not watched now: {error}")
         return self.state
 
     def _read(self) -> None:
-        start = self._calibration.time
-        state = self._state or MonitorState(self.traffic.sequence_at(start), MeanTest())
+        state = self._state or MonitorState(self.traffic.sequence_at(self._start), MeanTest())
         while state.stopped is None and (rows := self.traffic.log_after(state.sequence, _PAGE)):
             for row in rows:
                 state = self._after(state, row)
                 if state.stopped is not None:
-                    self._report(state)
+                    _LOGGER.warning("%s", self._message(state))
+                    self._is_written = False
                     break
             self._state = state
         self._state = state
+        if not self._is_written:  # last: the rule ends here although the disk of the log is full
+            self._write_event(state)
 
     def _after(self, state: MonitorState, row: LoggedFeedback | Event) -> MonitorState:
         """Return the state after one row of the log."""
@@ -207,27 +211,34 @@ class GuaranteeMonitor:
         decision, feedback = row.decision, row.feedback
         if decision is None or feedback.kind != self.terms.kind:
             return None
-        if decision.time < self._calibration.time:
+        if decision.time < self._start:
             return None
         return self.terms.difference(decision, row.expert, feedback.score)
 
-    def _report(self, state: MonitorState) -> None:
-        """Tell the user, and write it to the log once for all processes."""
-        terms, test = self.terms, state.test
-        message = (
+    def _message(self, state: MonitorState) -> str:
+        """Return what the user is told."""
+        terms = self.terms
+        return (
             f"{terms.policy}: the answers are no longer {terms.at_least:.0%} as good as those of "
-            f"{terms.reference}, by {test.count} judged ones. Now {terms.reference} answers "
+            f"{terms.reference}, by {state.test.count} judged ones. Now {terms.reference} answers "
             "everything; calibrate again to go on."
         )
-        _LOGGER.warning("%s", message)
+
+    def _write_event(self, state: MonitorState) -> None:
+        """Write to the log, once for all processes, that the guarantee is broken.
+
+        Raises:
+            TrafficError: the store fails; the next `sync` tries it again.
+        """
         values = {
             "calibration": self._calibration.id,
-            "judged": test.count,
-            "difference": test.mean,
-            "message": message,
+            "judged": state.test.count,
+            "difference": state.test.mean,
+            "message": self._message(state),
         }
         event_id = f"guarantee-{self._calibration.id}"
-        self.traffic.add_event(BROKEN, values, terms.reference, event_id=event_id)
+        self.traffic.add_event(BROKEN, values, self.terms.reference, event_id=event_id)
+        self._is_written = True
 
     def _warn(self, message: str) -> None:
         now = time.monotonic()

@@ -13,7 +13,7 @@ import numpy as np
 
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import QTableError
-from tryage.files import folder_exists, path_exists, replace_file
+from tryage.files import explain_write_errors, folder_exists, path_exists, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +31,8 @@ SHARD_SUFFIX = ".parquet"
 JOURNAL_SUFFIX = ".journal"  # rows that are not yet in a shard, as JSON lines
 PARTIAL_SUFFIX = ".partial"  # a shard while it is being written
 LOCK_FILE = ".lock"
+
+_KEPT = "What was measured before is kept, and the same call goes on from there."
 
 SHARD_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source", "method", "output")
 
@@ -175,20 +177,31 @@ class ShardWriter:
         self.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Hand one row to the operating system: from then on a killed process does not lose it."""
-        if self._journal is None:
-            self._journal = self._journal_path().open("w", encoding="utf-8")
-        self._journal.write(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n")
-        self._journal.flush()
+        """Hand one row to the operating system: from then on a killed process does not lose it.
+
+        Raises:
+            FileWriteError: the disk is full.
+        """
+        line = json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n"
+        with explain_write_errors(self._folder, _KEPT):
+            if self._journal is None:
+                self._journal = self._journal_path().open("w", encoding="utf-8")
+            self._journal.write(line)
+            self._journal.flush()
         self._n_written += 1
         if self._n_written >= self._rows_per_shard:
             self.close()
 
     def close(self) -> None:
-        """Turn the journal into a shard."""
+        """Turn the journal into a shard.
+
+        Raises:
+            FileWriteError: the disk is full; then the rows stay in the journal.
+        """
         if self._journal is not None:
-            self._journal.close()
-            _finalize_shard(self._journal_path())
+            with explain_write_errors(self._folder, _KEPT):
+                self._journal.close()
+                _finalize_shard(self._journal_path())
             self._journal, self._n_written, self._n_shards = None, 0, self._n_shards + 1
 
     def _journal_path(self) -> Path:
@@ -217,28 +230,36 @@ def read_rows(folder: Path) -> pa.Table:
 
 
 def recover_journals(folder: Path) -> None:
-    """Turn the journals of a killed process into shards; call it while holding the lock."""
-    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
-        path.unlink()
-    for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
-        if path.with_suffix(SHARD_SUFFIX).exists():
+    """Turn the journals of a killed process into shards; call it while holding the lock.
+
+    Raises:
+        FileWriteError: the disk is full or read-only; then the rows stay in the journals.
+    """
+    with explain_write_errors(folder, _KEPT):
+        for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
             path.unlink()
-        else:
-            _finalize_shard(path)
+        for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
+            if path.with_suffix(SHARD_SUFFIX).exists():
+                path.unlink()
+            else:
+                _finalize_shard(path)
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Lock the folder for this process; the lock ends with the process, also when that is killed.
+    """Make a folder, and lock it for this process until it ends, also when that is by a kill.
 
     Raises:
         QTableError: another process measures into the folder.
+        FileWriteError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK_FILE)
     try:
-        lock.acquire(timeout=0)
+        with explain_write_errors(folder, "Nothing was measured."):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise QTableError(
             f"{folder} is being written by another process. Wait until it has finished, or "
@@ -530,10 +551,14 @@ def _finalize_shard(journal: Path) -> None:
 
     rows, partial_path = _read_journal(journal), journal.with_suffix(PARTIAL_SUFFIX)
     if len(rows):
-        with partial_path.open("wb") as file:
-            parquet.write_table(rows, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with partial_path.open("wb") as file:
+                parquet.write_table(rows, file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial_path.unlink(missing_ok=True)  # on a full disk others need the room
+            raise
         partial_path.replace(journal.with_suffix(SHARD_SUFFIX))
     journal.unlink()
 

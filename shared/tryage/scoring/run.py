@@ -89,13 +89,13 @@ def score(  # noqa: PLR0913 - prompts, experts and folder; the rest has defaults
         InputError: there is no prompt or no measurer, two measurers have the same name, or a
             measurer rejects its input.
         QTableError: the folder is in use, damaged, or holds other measurements under these names.
+        FileWriteError: the disk is full or read-only; what was measured before is kept.
         MissingExtraError: a package that measuring needs is not installed.
         KeyboardInterrupt: after Ctrl-C, when everything is written.
     """
     require_extra("pyarrow", "score")
     prompt_list, folder = unique_prompts(prompts), Path(folder)
     _check_names(measurers)
-    folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
         recover_journals(folder)
         existing_rows, run_budget = _ExistingMeasurements(folder, prompt_list), Budget(budget)

@@ -14,17 +14,19 @@ import tempfile
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from tryage.core.expert import Expert
 from tryage.core.validation import check_number
 from tryage.errors import InputError, MeasurementError
+from tryage.files import describe_write_error, scratch_folder
 from tryage.scoring.measurement import Prompt
 from tryage.scoring.replies import as_callable, call_with_retries, parse_reply, reply_cost
+
+_PROBE = b"\0" * 4096  # one block
 
 _LETTERS = string.ascii_uppercase  # of the choices, in their order
 
@@ -301,10 +303,10 @@ class PassesTests:
 
     def __call__(self, prompt: Prompt, answer: str) -> float:
         """Run the code of an answer, then the tests."""
-        with tempfile.TemporaryDirectory(prefix="tryage-") as folder:
-            program = f"{extract_code(answer)}\n\n{prompt.references[0]}\n"
-            Path(folder, "answer.py").write_text(program, "utf-8", errors="replace")
-            return float(self._passes(folder))
+        program = f"{extract_code(answer)}\n\n{prompt.references[0]}\n"
+        with _room_required(), scratch_folder("tryage-code-") as folder:
+            (folder / "answer.py").write_text(program, "utf-8", errors="replace")
+            return float(self._passes(str(folder)))
 
     def _passes(self, folder: str) -> bool:
         secret = secrets.token_hex(16)
@@ -326,7 +328,26 @@ class PassesTests:
             finally:
                 _kill(process)
             output.seek(0)
-            return process.returncode == 0 and secret.encode() in output.read()
+            if process.returncode == 0 and secret.encode() in output.read():
+                return True
+            output.write(_PROBE)  # on a full disk the proof of a right answer finds no room
+            output.flush()
+            return False
+
+
+@contextmanager
+def _room_required() -> Iterator[None]:
+    """Leave an answer without a score where there is no room to run it.
+
+    Raises:
+        MeasurementError: the disk of temporary files is full, or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MeasurementError(
+            f"code cannot be run in {tempfile.gettempdir()}: {describe_write_error(error)}"
+        ) from error
 
 
 def extract_code(answer: str) -> str:

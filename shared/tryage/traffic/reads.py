@@ -68,14 +68,16 @@ def events_after(connection: sa.Connection, sequence: int, limit: int) -> list[E
     return [event_record(row) for row in connection.execute(query.limit(limit)).mappings()]
 
 
-def sequence_at(connection: sa.Connection, time: float) -> int:
-    """Return the last number before the first entry that came after a time."""
+def sequence_at(connection: sa.Connection, time: float, now: float) -> int:
+    """Return the last number before the first entry that came after a time.
+
+    Entries of a time to come were written under a wrong clock, and tell nothing.
+    """
     later = [
-        connection.execute(query).scalar()
-        for query in (
-            sa.select(sa.func.min(FEEDBACK.c.sequence)).where(FEEDBACK.c.logged > time),
-            sa.select(sa.func.min(EVENTS.c.sequence)).where(EVENTS.c.time > time),
-        )
+        connection.execute(
+            sa.select(sa.func.min(table.c.sequence)).where(written > time, written <= now)
+        ).scalar()
+        for table, written in ((FEEDBACK, FEEDBACK.c.logged), (EVENTS, EVENTS.c.time))
     ]
     found = [int(number) for number in later if number is not None]
     return min(found) - 1 if found else last_sequence(connection)

@@ -177,7 +177,8 @@ class SpendingLedger:
         with self._lock:
             self._check_process()
             known = self._find(purse)
-            is_old = self._store is not None and known.read_at + REFRESH_SECONDS < self._clock()
+            age = self._clock() - known.read_at  # below 0 after a clock was set back
+            is_old = self._store is not None and not 0 <= age <= REFRESH_SECONDS
             spending = known.total
             if is_old:
                 self._to_read.add(purse)
@@ -252,7 +253,7 @@ class SpendingLedger:
         with self._lock:
             for purse, spending in found.items():
                 self._find(purse).end_sync(spending, now)
-            young = [bill for bill in early if bill.time + BILL_SECONDS > now]
+            young = [bill for bill in early if abs(now - bill.time) < BILL_SECONDS]
             self._waiting = [*young, *self._waiting]
 
     def _add(self, purse: Purse, change: Spending) -> None:

@@ -212,7 +212,7 @@ class Traffic:
 
         check_number("time", time)
         with self._database.read() as connection:
-            return reads.sequence_at(connection, time)
+            return reads.sequence_at(connection, time, clock.time())
 
     def add_event(
         self,

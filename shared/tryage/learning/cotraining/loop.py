@@ -16,6 +16,7 @@ from tryage.checkpoint import (
     fingerprint,
     graceful_interrupt,
     load_keyed_json,
+    replace_tensor_file,
     save_keyed_json,
 )
 from tryage.core.validation import check_integer, check_number
@@ -313,7 +314,8 @@ class CotrainCheckpoint:
             folder.mkdir()
             learner.save_state(folder)
         arrays = {name: np.ascontiguousarray(array) for name, array in mode.state().items()}
-        save_file(arrays, partial_folder / _MODE_FILE)
+        with replace_tensor_file(partial_folder / _MODE_FILE) as path:
+            save_file(arrays, path)
         save_keyed_json(partial_folder / _RUN_FILE, self._key, "history", list(history))
         old_folders = self._complete_folders()
         shutil.rmtree(target_folder, ignore_errors=True)

@@ -324,7 +324,7 @@ def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by 
     for package in ("torch", "onnx", "onnxruntime"):
         require_extra(package, "train")
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(), "utf-8")
     if keep_weights:
         _save_weights(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as temporary_folder:

@@ -11,9 +11,8 @@ import numpy as np
 from safetensors import safe_open
 from tqdm import tqdm
 
-from tryage.checkpoint import ADAM_STATE
+from tryage.checkpoint import ADAM_STATE, replace_tensor_file
 from tryage.errors import PersistenceError
-from tryage.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +150,7 @@ class ResumableTrainer:
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
         state = json.dumps({"steps": self.steps, "notes": self.extra_state})
-        with replace_file(self._path) as partial_path:
+        with replace_tensor_file(self._path) as partial_path:
             save_file(
                 {k: v.contiguous() for k, v in tensors.items()}, partial_path, {"state": state}
             )
