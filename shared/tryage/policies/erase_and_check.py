@@ -194,7 +194,7 @@ def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]
     windows = [(len(spans) - length, len(spans)) for length in lengths]
     windows += [(0, length) for length in lengths]
     if middle:
-        windows += _inner_windows(len(spans), words)
+        windows += _inner_windows(len(spans), erased)
     return [_without(text, spans, first, last) for first, last in windows]
 
 
