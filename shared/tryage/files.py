@@ -7,6 +7,7 @@ import glob
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -193,6 +194,21 @@ def _lock(path: Path) -> int | None:
 
 def _has_locks() -> bool:
     return sys.platform != "win32"
+
+
+def check_regular_file(path: Path, max_bytes: int | None = None) -> None:
+    """Raise unless a path, or what a link there leads to, is a file that can be read to its end.
+
+    A pipe would wait for a writer, and a device such as `/dev/zero` has no end.
+
+    Raises:
+        OSError: it is missing, is no regular file, or is larger than `max_bytes`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is no regular file")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise OSError(f"{path} has {status.st_size:,} bytes, more than {max_bytes:,}")
 
 
 def read_text(path: Path) -> str:

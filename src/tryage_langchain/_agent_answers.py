@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.messages import AIMessage, BaseMessage
 
 from tryage.policies.evidence import AnswerEvidence
-from tryage_langchain._answers import answer_problems
+from tryage_langchain._answers import answer_problems, answer_size
 from tryage_langchain._cached_answers import CacheHooks, from_cache, plain_schema
 from tryage_langchain._evidence import evidence_of
 from tryage_langchain._judges import text_of_answer
@@ -34,6 +34,11 @@ def text_of_response(answer: AgentAnswer) -> str | None:
     """Return the text of the last message of an answer."""
     texts = [text_of_answer(m) for m in answer.response.result if isinstance(m, AIMessage)]
     return texts[-1] if texts else None
+
+
+def size_of_response(answer: AgentAnswer) -> int:
+    """Return about how many characters the messages of an answer have."""
+    return sum(map(answer_size, answer.response.result))
 
 
 def evidence_of_response(answer: AgentAnswer) -> AnswerEvidence:

@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableBinding
 
+from tryage.chat.streams import text_size
 from tryage.errors import InvalidAnswerError
 
 if TYPE_CHECKING:
@@ -57,6 +58,20 @@ def answer_problems(answer: Any) -> set[RefusedAnswer]:
     if _is_cut_off({**metadata, **answer.response_metadata}):
         problems.add("length")
     return problems
+
+
+def answer_size(answer: Any) -> int:
+    """Return about how many characters a message, or a chunk of one, has; 0 for other answers."""
+    if isinstance(answer, ChatResult):
+        return sum(answer_size(one.message) for one in answer.generations)
+    if isinstance(answer, Mapping):  # structured output with its raw message
+        answer = answer.get("raw")
+    if not isinstance(answer, AIMessage):
+        return 0
+    is_chunk = isinstance(answer, AIMessageChunk)
+    return text_size(answer.content) + text_size(
+        answer.tool_call_chunks if is_chunk else answer.tool_calls
+    )
 
 
 def check_stream(stream: PeekedStream) -> PeekedStream:

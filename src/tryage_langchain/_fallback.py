@@ -18,8 +18,15 @@ from tryage.chat.fallback import (
 )
 from tryage.chat.hooks import FallbackHooks, call_key
 from tryage.chat.plan import COST_KEY
-from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage_langchain._answers import answer_problems, check_stream
+from tryage.chat.streams import (
+    alimit_size,
+    apeek_stream,
+    aresume_stream,
+    limit_size,
+    peek_stream,
+    resume_stream,
+)
+from tryage_langchain._answers import answer_problems, answer_size, check_stream
 from tryage_langchain._cached_answers import ASYNC_STREAM, STREAM, WHOLE, CacheHooks
 from tryage_langchain._evidence import evidence_of
 from tryage_langchain._judges import text_of_answer
@@ -125,6 +132,7 @@ def _hooks(
         meter.select,
         evidence_of,
         *cached,
+        answer_size=answer_size,
     )
 
 
@@ -254,6 +262,7 @@ def stream_with_fallback(
     def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = _child_config(planned_call, child, record, meter)
         chunks = adapter.open(child.client, child.messages, config, child.kwargs)
+        chunks = limit_size(chunks, answer_size)
         return check_stream(peek_stream(chunks, adapter.has_content))
 
     stream, record = run_with_fallback(planned_call, call, meter=meter, cached=adapter.cached)
@@ -270,6 +279,7 @@ async def astream_with_fallback(
     async def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = _child_config(planned_call, child, record, meter)
         chunks = adapter.aopen(child.client, child.messages, config, child.kwargs)
+        chunks = alimit_size(chunks, answer_size)
         return check_stream(await apeek_stream(chunks, adapter.has_content))
 
     stream, record = await arun_with_fallback(

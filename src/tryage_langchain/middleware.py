@@ -48,6 +48,7 @@ from tryage_langchain._agent_answers import (
     AgentAnswer,
     answer_problems_of_response,
     evidence_of_response,
+    size_of_response,
     text_of_response,
 )
 from tryage_langchain._agent_calls import (
@@ -541,6 +542,7 @@ def _hooks(
         meter.select,
         evidence_of_response,
         *AGENT_CACHE,
+        answer_size=size_of_response,
     )
 
 

@@ -51,6 +51,21 @@ async def _await_checked(answer: Awaitable[Any], check: Callable[[Any], None]) -
     return result
 
 
+def answer_size(answer: Any) -> int:
+    """Return how many characters the text of an answer has; 0 for other answers."""
+    if isinstance(answer, CompletionResponse):
+        return len(answer.text)
+    if not isinstance(answer, ChatResponse):
+        return 0
+    return sum(len(getattr(block, "text", None) or "") for block in answer.message.blocks)
+
+
+def chunk_size(chunk: Any) -> int:
+    """Return how many characters a chunk adds to the text; the text so far is in each chunk."""
+    is_text = isinstance(chunk, ChatResponse | CompletionResponse)
+    return len(chunk.delta or "") if is_text else 0
+
+
 # Models of pydantic ----------------------------------------------------------------------------
 
 

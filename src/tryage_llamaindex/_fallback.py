@@ -23,12 +23,14 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import (
     PeekedStream,
     abandon_if_unread,
+    alimit_size,
     apeek_stream,
     aresume_stream,
+    limit_size,
     peek_stream,
     resume_stream,
 )
-from tryage_llamaindex._answers import answer_problems
+from tryage_llamaindex._answers import answer_problems, answer_size, chunk_size
 from tryage_llamaindex._cached_answers import (
     astream_from_cache,
     from_cache,
@@ -98,7 +100,7 @@ def stream_with_fallback(
 
     def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
         meter.start(call_key(record))
-        return peek_stream(caller(), has_content)
+        return peek_stream(limit_size(caller(), chunk_size), has_content)
 
     hooks = _hooks(partial(session.caller, call, plan), emit_event, ask, meter, stream_from_cache)
     stream, record = _run(session, call, plan, hooks)
@@ -115,7 +117,7 @@ async def astream_with_fallback(
 
     async def ask(caller: Callable[[], Any], record: RoutingRecord) -> Any:
         meter.start(call_key(record))
-        return await apeek_stream(await caller(), has_content)
+        return await apeek_stream(alimit_size(await caller(), chunk_size), has_content)
 
     hooks = _hooks(
         partial(_acaller, session, call, plan), _aemit_event, ask, meter, astream_from_cache
@@ -145,6 +147,7 @@ def _hooks(
         read_evidence=evidence_of,
         to_cache=to_cache,
         from_cache=from_cache,
+        answer_size=answer_size,
     )
 
 

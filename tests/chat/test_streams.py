@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from dataclasses import replace
 
 import pytest
 
-from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage.errors import AttemptTimeoutError
+from tryage.chat.streams import (
+    alimit_size,
+    apeek_stream,
+    aresume_stream,
+    limit_size,
+    peek_stream,
+    resume_stream,
+    text_size,
+)
+from tryage.errors import AttemptTimeoutError, InvalidAnswerError
 
 
 def test_a_stream_is_read_up_to_its_first_content_and_then_comes_whole():
@@ -37,6 +46,48 @@ async def test_an_async_stream_is_read_up_to_its_first_content_and_then_comes_wh
     peeked = await apeek_stream(chunks(), bool)
     assert read == ["", "a"]
     assert [chunk async for chunk in aresume_stream(peeked, str.upper)] == ["", "A", "B"]
+
+
+@pytest.fixture
+def small_answers(monkeypatch):
+    """Let answers have at most 640 characters."""
+    monkeypatch.setattr("tryage.chat.streams.MAX_ANSWER_SIZE", 640)
+
+
+@pytest.mark.usefixtures("small_answers")
+@pytest.mark.parametrize(("chunks", "kept"), [(["x" * 100] * 20, 6), ([""] * 20, 10)])
+async def test_a_stream_without_end_is_ended_and_closed(chunks, kept):
+    closed, read, aread = [], [], []
+
+    def stream():
+        try:
+            yield from chunks
+        finally:
+            closed.append("sync")
+
+    async def astream():
+        try:
+            for chunk in chunks:
+                yield chunk
+        finally:
+            closed.append("async")
+
+    async def aread_all():
+        async for chunk in alimit_size(astream(), len):
+            aread.append(chunk)  # noqa: PERF401 - a list of all is never made
+
+    with pytest.raises(InvalidAnswerError, match="more than 640 characters"):
+        read.extend(limit_size(stream(), len))
+    with pytest.raises(InvalidAnswerError, match="more than 640 characters"):
+        await aread_all()
+    assert closed == ["sync", "async"]
+    assert read == aread == chunks[:kept]
+
+
+def test_the_size_of_a_json_value_is_that_of_its_texts_down_to_some_levels():
+    deep = functools.reduce(lambda value, _: [value], range(100_000), "x" * 100)
+    assert text_size([{"a": "xyz"}, ("ab", None), 3]) == 7
+    assert text_size(deep) == 1
 
 
 async def test_a_reader_that_stops_early_closes_the_stream_of_the_client():

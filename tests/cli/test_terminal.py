@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
@@ -12,8 +13,8 @@ import pytest
 
 from tryage.cli.terminal import (
     echo,
+    echo_json,
     echo_table,
-    escape_control_characters,
     format_table,
     one_line_messages,
     shows_progress,
@@ -29,39 +30,34 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("sequence", "shown"),
-    [
-        ("\x1b]52;c;aGk=\x07", r"\x1b]52;c;aGk=\x07"),  # OSC 52 fills the clipboard
-        ("\x1b[2J", r"\x1b[2J"),  # clears the screen
-        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
-        ("a\rb", r"a\rb"),  # overwrites the line
-        ("\x9b2J", r"\x9b2J"),  # the same as ESC [
-        ("\u202eevil", r"\u202eevil"),  # reverses the order of what follows
-        ("\u2028", r"\u2028"),
-    ],
-)
-def test_a_control_character_is_printed_as_an_escape(sequence, shown):
-    assert escape_control_characters(sequence) == shown
-
-
-def test_letters_of_any_language_tabs_and_newlines_are_printed_as_they_are():
-    text = "Übung\t日本語\n日 ± … 🙂"
-    assert escape_control_characters(text) == text
-
-
-def test_every_character_that_moves_the_cursor_is_escaped():
-    for code in (*range(0x20), *range(0x7F, 0xA0)):
-        if chr(code) not in "\t\n":
-            assert escape_control_characters(chr(code)).isprintable(), code
-
-
 def test_a_stream_without_a_character_gets_an_escape(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     echo("0.07 ± 0.02")
     sys.stdout.flush()
     assert raw.getvalue() == b"0.07 \\xb1 0.02\n"
+
+
+def test_json_has_no_control_character_and_is_the_same_when_it_is_read(capsys):
+    value = {
+        "name": "a\x9b2J\x1b]52;c;aGk=\x07\u202e\u2028\U000e0041",
+        "Übung": "日本語 🙂",
+        "x": "\ud800",
+    }
+    echo_json(value)
+    printed = capsys.readouterr().out
+    assert printed.endswith("}\n")
+    assert printed[:-1].isprintable()
+    assert "日本語 🙂" in printed
+    assert json.loads(printed) == value
+
+
+def test_json_on_a_stream_without_a_character_is_ascii(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    echo_json({"name": "größe"})
+    sys.stdout.flush()
+    assert json.loads(raw.getvalue()) == {"name": "größe"}
 
 
 def test_a_control_character_in_a_cell_does_not_move_the_columns():

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.printable import has_control_characters
 from tryage.core.validation import NUMBER_RANGES
 from tryage.errors import InputError
 
@@ -41,7 +43,7 @@ FULL = Expert(
 counts = st.none() | st.floats(0, 1e13)
 experts = st.builds(
     Expert,
-    name=st.text(min_size=1).filter(str.strip),
+    name=st.text(min_size=1).filter(lambda s: s.strip() and not has_control_characters(s)),
     parameters=counts,
     released=st.none() | st.dates(),
     license=st.none() | st.sampled_from(["mit", "apache-2.0"]),
@@ -128,3 +130,18 @@ def test_a_date_of_a_hundred_thousand_letters_is_refused_in_a_short_message():
     with pytest.raises(InputError, match="released must be YYYY-MM-DD") as caught:
         Expert.from_dict({"name": "a", "released": "a" * 100_000})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2J", "a\nb", "a\x9b", "gpt\u202e", "gpt\u200b-4", "a\x00"])
+@pytest.mark.parametrize(
+    "field", ["name", "aliases", "license", "capabilities", "effort", "about_as_good_as"]
+)
+def test_a_text_that_could_control_a_terminal_or_a_log_is_refused(field: str, text: str) -> None:
+    value: Any = [text] if field in ("aliases", "capabilities") else text
+    with pytest.raises(InputError, match="control characters") as caught:
+        Expert.from_dict({"name": "a", field: value})
+    assert str(caught.value).isprintable()
+    with pytest.raises(InputError, match="control characters"):
+        Library.from_columns(
+            [text] if field == "name" else ["a"], **{field: [value]} if field != "name" else {}
+        )

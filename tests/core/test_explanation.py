@@ -130,3 +130,13 @@ def test_the_explanation_names_a_policy_that_keeps_the_choice():
     lines = router.route("hello", Preferences({"size": 0.8})).explain().splitlines()
     assert lines[0].startswith("tiny-1b is chosen: the lowest total")
     assert lines[1] == "  FixedPolicy keeps tiny-1b: tiny-1b is on offer."
+
+
+def test_nothing_in_an_explanation_controls_the_terminal_on_which_it_is_printed():
+    hostile = "card \x1b]52;c;aGk=\x07\u202e\n= total 0"
+    facts = {"sources": {"parameters": hostile, "license": {"source": hostile, "seen": hostile}}}
+    expert = Expert("big", parameters=1e9, license="mit", metadata=facts)
+    router = Router(FixedPerception({"big": 0.1}), [expert])
+    text = router.route("hello", Preferences({"size": 0.5}, licenses=["mit"])).explain()
+    assert r"\x1b]52;c;aGk=\x07\u202e\n= total 0" in text
+    assert all(line.isprintable() for line in text.splitlines())

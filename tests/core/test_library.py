@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
+from tryage.core.printable import has_control_characters
 from tryage.core.validation import NUMBER_RANGES
 from tryage.errors import InputError, LibraryError
 
@@ -39,7 +40,7 @@ FULL = Expert(
 counts = st.none() | st.floats(0, 1e13)
 experts = st.builds(
     Expert,
-    name=st.text(min_size=1).filter(str.strip),
+    name=st.text(min_size=1).filter(lambda s: s.strip() and not has_control_characters(s)),
     parameters=counts,
     released=st.none() | st.dates(),
     license=st.none() | st.sampled_from(["mit", "apache-2.0"]),

@@ -297,6 +297,11 @@ def test_a_redacted_error_can_be_pickled():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - own bytes
 
 
+def test_an_error_of_a_server_controls_no_terminal():
+    error = ValueError("no \x1b]0;title\x07\x9b2J\u202e such\nmodel")
+    assert describe_error(error) == r"ValueError: no \x1b]0;title\x07\x9b2J\u202e such model"
+
+
 # What the request of an error has carried ---------------------------------------------------------
 
 

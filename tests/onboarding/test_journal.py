@@ -39,6 +39,39 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path, line):
     assert path.read_text() == f"{line}\n"
 
 
+ROW = {"model": "a", "question": "q", "method": "m", "score": 1.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": 5},
+        {"model": "a\x1b[2J"},
+        {"question": None},
+        {"score": "1"},
+        {"score": True},
+        {"score": 1e300},
+        {"cost": "free"},
+        {"cost": float("nan")},
+        {"latency": -1},
+        {"output_tokens": []},
+        {"error": 3, "score": None},
+    ],
+)
+def test_a_record_with_a_value_of_a_wrong_type_is_refused(tmp_path, change):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | change) + "\n")
+    with pytest.raises(InputError, match="line 2"):
+        read_journal(path)
+
+
+def test_a_record_of_many_levels_is_refused(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(InputError, match="line 1 is no record"):
+        read_journal(path)
+
+
 def test_two_runs_at_once_do_not_share_a_journal(tmp_path):
     path = tmp_path / "answers.jsonl"
     with (

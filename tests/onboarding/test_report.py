@@ -63,3 +63,12 @@ def test_names_are_no_markup():
     report = make_report(make_model("<script>alert(1)</script>|", 0.8))
     assert "<script" not in report.to_html()
     assert "\\|" in report.to_markdown()
+
+
+def test_a_name_or_a_reason_writes_no_markdown_and_no_html():
+    name = "a<script>|\n[x](javascript:1)"
+    report = make_report(make_model(name, 0.8), failed={name: f"{name} cannot be asked."})
+    page = report.to_markdown()
+    assert r"a\<script>\|\\n[x\](javascript:1)" in page
+    assert "<script>" not in page.replace(r"\<script>", "")
+    assert "<script>" not in report.to_html()

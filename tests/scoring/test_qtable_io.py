@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -56,6 +57,24 @@ def test_text_that_a_spreadsheet_takes_for_a_formula_comes_back_unchanged(tmp_pa
     table = QTable(prompts, ("=expert",), [[0.5]] * len(prompts))
     table.write(tmp_path / f"q.{suffix}")
     assert QTable.read(tmp_path / f"q.{suffix}").equals(table)
+
+
+def test_a_file_for_a_spreadsheet_holds_no_formula_if_that_is_asked_for(tmp_path):
+    starts = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+    table = QTable(
+        (*(f"{start}1" for start in starts), "1=1"),
+        ("=HYPERLINK(1)",),
+        [[-0.5]] * (len(starts) + 1),
+        categories=(*starts, None),
+    )
+    table.write(tmp_path / "q.csv", escape_formulas=True)
+    with (tmp_path / "q.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = [row[name] for row in rows for name in ("prompt", "expert", "category")]
+    assert not [cell for cell in cells if cell.startswith(starts)]
+    assert (rows[-1]["prompt"], rows[0]["loss"]) == ("1=1", "-0.5")
+    with pytest.raises(QTableError, match=r"only a \.csv file"):
+        table.write(tmp_path / "q.jsonl", escape_formulas=True)
 
 
 def write_jsonl(path, rows):

@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 
 from tryage.core.library import Library
 from tryage.errors import PersistenceError
+from tryage.perception.abilities import Gaussian
 from tryage.traffic.learner import Learner
 from tryage.traffic.learner_state import LearnerState
 
@@ -66,6 +67,60 @@ def of_format_2(arrays):
 def test_damaged_and_newer_bytes_are_refused(state, damage, message):
     with pytest.raises(PersistenceError, match=message):
         LearnerState.from_bytes(save(damage(load(state.to_bytes()))))
+
+
+def changed(name, change):
+    return lambda arrays: arrays | {name: np.ascontiguousarray(change(arrays[name]))}
+
+
+def with_header(**values):
+    def change(arrays):
+        header = json.loads(arrays["header"].tobytes()) | values
+        return arrays | {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        changed("beliefs_means", lambda a: a[:, :1]),
+        changed("beliefs_means", lambda a: a * np.nan),
+        changed("beliefs_covariances", lambda a: a[..., 0]),
+        changed("beliefs_counts", lambda a: a.astype(np.int64)),
+        changed("common_mean", lambda a: a[:0]),
+        changed("common_covariance", lambda a: a[:1]),
+        changed("evidence", lambda a: a.reshape(-1)),
+        changed("header", lambda _: np.frombuffer(b"[" * 100_000, np.uint8)),
+        changed("header", lambda _: np.frombuffer(b"[]", np.uint8)),
+        with_header(sequence="1"),
+        with_header(sequence=-1),
+        with_header(incumbent=1.5),
+        with_header(beliefs=[1, 2]),
+        with_header(beliefs=["adder"]),
+        with_header(guard={"count": 1, "odd": 2}),
+        with_header(guard={"count": 1, "total": float("nan")}),
+        with_header(suspects=[["adder", "x"]]),
+        with_header(processes=[["adder", 3, 0.0, 1]]),
+        with_header(skipped=[]),
+        with_header(skipped={"x": "y"}),
+        with_header(unlucky="adder"),
+    ],
+)
+def test_a_state_with_parts_of_a_wrong_type_or_shape_is_refused(state, damage):
+    with pytest.raises(PersistenceError, match="damaged"):
+        LearnerState.from_bytes(save(damage(load(state.to_bytes()))))
+
+
+def test_a_state_of_another_perception_is_refused(learned, state):
+    learner = Learner(learned, Library(learned.experts))
+    learner.check_state(state)
+    state.incumbent = len(learned.experts)
+    with pytest.raises(PersistenceError, match="the incumbent"):
+        learner.check_state(state)
+    small = LearnerState(Gaussian(np.zeros(1), np.eye(1)))
+    with pytest.raises(PersistenceError, match="1 abilities"):
+        learner.check_state(small)
 
 
 def test_cut_bytes_are_refused(state):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import math
 
 import numpy as np
 import pytest
 
 from tryage.errors import TrafficError
-from tryage.traffic.records import DecisionRecord, Outcome
+from tryage.traffic.records import DecisionRecord, Event, Outcome
 
 pytest.importorskip("sqlalchemy")
 
@@ -18,6 +20,10 @@ from tryage.traffic.rows import (
     MAX_KEY,
     decision_record,
     decision_row,
+    event_record,
+    event_row,
+    feedback_record,
+    feedback_row,
     outcome_record,
     outcome_row,
     pack_lists,
@@ -68,6 +74,64 @@ def test_the_smallest_decision_comes_back_from_its_row(plain):
 def test_a_damaged_row_is_an_error_of_the_log_that_names_its_decision(decision, column, value):
     with pytest.raises(TrafficError, match="'d1' in the log of traffic is damaged"):
         decision_record({**stored(decision()), column: value})
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"candidates": "ab"},
+        {"candidates": [1]},
+        {"kind": {"a": 1}},
+        {"router": None},
+        {"shadow_choices": []},
+        {"shadow_choices": {"a": 1}},
+        {"changes": [{"policy": "p"}]},
+        {"changes": [{"policy": "p", "reason": 1}]},
+        {"changes": ["x"]},
+        {"tags": {}},
+    ],
+)
+def test_a_text_of_a_wrong_type_in_a_decision_is_damage(decision, content):
+    row = stored(decision())
+    row["content"] = json.dumps(json.loads(row["content"]) | content)
+    with pytest.raises(TrafficError, match="'d1' in the log of traffic is damaged"):
+        decision_record(row)
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "damage"),
+    [
+        (outcome_record, "outcome", {"content": "{"}),
+        (outcome_record, "outcome", {"content": DEEP}),
+        (outcome_record, "outcome", {"content": '{"latency": "x"}'}),
+        (outcome_record, "outcome", {"content": '{"cost": Infinity}'}),
+        (outcome_record, "outcome", {"content": '{"failed": 3}'}),
+        (outcome_record, "outcome", {"content": '{"other": 3}'}),
+        (outcome_record, "outcome", {"served_by": 3}),
+        (outcome_record, "outcome", {"time": "noon"}),
+        (feedback_record, "feedback", {"score": 1e300}),
+        (feedback_record, "feedback", {"score": None}),
+        (feedback_record, "feedback", {"score": "good"}),
+        (feedback_record, "feedback", {"kind": b"thumb"}),
+        (feedback_record, "feedback", {"time": math.inf}),
+        (event_record, "event", {"content": "[]"}),
+        (event_record, "event", {"content": DEEP}),
+        (event_record, "event", {"sequence": "x"}),
+        (event_record, "event", {"kind": None}),
+    ],
+)
+def test_damage_of_any_row_names_the_row_and_its_table(read, row, damage, outcome, feedback):
+    rows = {
+        "outcome": stored_outcome(outcome()),
+        "feedback": feedback_row(feedback()),
+        "event": {"sequence": 1, **event_row(Event(1, "e1", 1.0, "drift", {"a": 1}))},
+    }
+    read(rows[row])
+    with pytest.raises(TrafficError, match=rf"is damaged: \w+. Delete it from .*tryage_{row}"):
+        read(rows[row] | damage)
 
 
 def test_an_outcome_comes_back_from_its_row(outcome):

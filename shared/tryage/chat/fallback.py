@@ -27,7 +27,7 @@ from tryage.chat.log_probabilities import refuses_log_probabilities
 from tryage.chat.outcomes import SIGNALS, CallOutcome, Signal
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
-from tryage.chat.streams import PeekedStream
+from tryage.chat.streams import PeekedStream, check_size
 from tryage.chat.time_limits import CallTimer, TimeLimits
 from tryage.chat.usage import NO_TOKENS
 from tryage.errors import InvalidAnswerError
@@ -341,9 +341,12 @@ def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]
     """Raise if an answer has a problem for which the next model is asked.
 
     Raises:
-        InvalidAnswerError: it has; the error holds an answer that can be used all the same.
+        InvalidAnswerError: it has; the error holds an answer that can be used all the same, unless
+            it is too large.
     """
-    if isinstance(answer, PeekedStream) and not answer.first_chunks:
+    if not isinstance(answer, PeekedStream):
+        check_size(hooks.answer_size(answer))
+    elif not answer.first_chunks:
         raise InvalidAnswerError("The stream has ended without a chunk.", problem="empty")
     if not retry_on:
         return

@@ -30,6 +30,8 @@ class FallbackHooks:
     answer is read next, by the `call_key` of its record. `read_evidence` returns what a whole
     answer, or the stream of which some is read, tells about itself.
 
+    `answer_size` returns about how many characters a whole answer has.
+
     `to_cache` returns a copy of an answer, or of all chunks of a stream, as a cache keeps it; None
     is not kept. `from_cache` returns from it what `call` would return; without it no cache is read.
     """
@@ -44,6 +46,7 @@ class FallbackHooks:
     read_evidence: Callable[[Any], AnswerEvidence] = field(default=lambda _: AnswerEvidence())
     to_cache: Callable[[Any], Any] = field(default=lambda _: None)
     from_cache: Callable[[Any], Any] | None = None
+    answer_size: Callable[[Any], int] = field(default=lambda _: 0)
 
 
 def call_key(record: RoutingRecord) -> str:

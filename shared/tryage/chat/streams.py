@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tryage.chat.time_limits import arun_with_timeout, run_with_timeout
-from tryage.errors import AttemptTimeoutError
+from tryage.errors import AttemptTimeoutError, InvalidAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tryage.chat.usage import TokenUsage
 
 G = TypeVar("G")
+
+# A server that is broken, or means harm, could send an answer that fills the memory.
+MAX_ANSWER_SIZE = 2**25  # characters: the longest answers of models have a million
+MIN_CHUNK_SIZE = 64  # that a chunk counts, however little is in it
 
 _END = object()
 
@@ -80,6 +84,61 @@ class PeekedStream:
         """Tell that the stream has broken off."""
         if self.on_error is not None:
             self.on_error(error)
+
+
+def check_size(size: int) -> None:
+    """Raise unless an answer of so many characters can be one of a model.
+
+    Raises:
+        InvalidAnswerError: it is longer than `MAX_ANSWER_SIZE`.
+    """
+    if size > MAX_ANSWER_SIZE:
+        raise InvalidAnswerError(
+            f"The answer has more than {MAX_ANSWER_SIZE:,} characters.", problem="length"
+        )
+
+
+def text_size(value: object, levels: int = 6) -> int:
+    """Return about how many characters the texts in a JSON value have, down to some levels."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping) and levels:
+        return sum(text_size(one, levels - 1) for one in value.values())
+    if isinstance(value, (list, tuple)) and levels:
+        return sum(text_size(one, levels - 1) for one in value)
+    return 1
+
+
+def limit_size(chunks: Iterable[Any], size_of: Callable[[Any], int]) -> Generator[Any, None, None]:
+    """Yield the chunks of a stream, which is closed at the end.
+
+    Raises:
+        InvalidAnswerError: they have more than `MAX_ANSWER_SIZE` characters in all.
+    """
+    size = 0
+    try:
+        for chunk in chunks:
+            size += max(size_of(chunk), MIN_CHUNK_SIZE)
+            check_size(size)
+            yield chunk
+    finally:
+        if (close := getattr(chunks, "close", None)) is not None:
+            close()
+
+
+async def alimit_size(
+    chunks: AsyncIterator[Any], size_of: Callable[[Any], int]
+) -> AsyncGenerator[Any, None]:
+    """Do what `limit_size` does, asynchronously."""
+    size = 0
+    try:
+        async for chunk in chunks:
+            size += max(size_of(chunk), MIN_CHUNK_SIZE)
+            check_size(size)
+            yield chunk
+    finally:
+        if (close := getattr(chunks, "aclose", None)) is not None:
+            await close()
 
 
 def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:

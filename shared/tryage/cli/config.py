@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from tryage.cli.options import EXIT_FAILED, ConfigPath, JsonFlag
 from tryage.cli.outputs import check_output_file
-from tryage.cli.terminal import echo
+from tryage.cli.terminal import echo, echo_json
 from tryage.config.code import import_object
 from tryage.core.validation import require_extra
 from tryage.errors import ConfigError
@@ -48,7 +47,7 @@ def check(file: FilePath = None, config: ConfigPath = None, as_json: JsonFlag = 
     except ConfigError as error:
         for problem in error.problems:
             if as_json:
-                typer.echo(json.dumps(problem._asdict(), ensure_ascii=False))
+                echo_json(problem._asdict())
             else:
                 echo(str(problem), err=True)
         raise typer.Exit(EXIT_FAILED) from error

@@ -26,7 +26,7 @@ from tryage.cli.options import (
     read_jsonl,
     resolve_encoder,
 )
-from tryage.cli.terminal import echo, echo_table, shows_progress
+from tryage.cli.terminal import echo, echo_json, echo_table, shows_progress
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def experts(
     ]
     if as_json:
         for expert in listed_experts:
-            typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
+            echo_json(expert.to_dict())
         return
     rows = [
         [format_cell(expert) for _, format_cell in _EXPERT_COLUMNS] for expert in listed_experts
@@ -90,7 +90,7 @@ def tools(
     preferences = parse_preferences(weight, require)
     selection = loaded_ranker.select(_read_tools(file), query, k, preferences=preferences)
     if as_json:
-        typer.echo(json.dumps(selection.to_dict(k), ensure_ascii=False))
+        echo_json(selection.to_dict(k))
     else:
         echo(selection.explain(k))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,14 @@ from tryage.cli.options import (
     format_count,
     format_value,
 )
-from tryage.cli.terminal import echo, echo_error, echo_table, format_table, shows_progress
+from tryage.cli.terminal import (
+    echo,
+    echo_error,
+    echo_json,
+    echo_table,
+    format_table,
+    shows_progress,
+)
 from tryage.errors import CatalogueError, FlagError, HubError, InputError
 
 if TYPE_CHECKING:
@@ -225,7 +231,7 @@ def search(
         catalog_rows = catalog.search(query)
         if as_json:
             for row in catalog_rows:
-                typer.echo(json.dumps(_row_to_dict(row), ensure_ascii=False))
+                echo_json(_row_to_dict(row))
             return
         if catalog_rows:
             rows = [[format_cell(row) for _, format_cell in _COLUMNS] for row in catalog_rows]
@@ -306,7 +312,7 @@ def show(
         deleted_at = catalog.deleted_at(name)
         if as_json:
             data = {**model.to_dict(), "gone": deleted_at and deleted_at.isoformat()}
-            typer.echo(json.dumps(data, ensure_ascii=False))
+            echo_json(data)
             return
         for line in _model_lines(model, deleted_at):
             echo(line.rstrip())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tryage.cli.options import JsonFlag, format_count, format_value
-from tryage.cli.terminal import echo, echo_error, echo_table, format_table
+from tryage.cli.terminal import echo, echo_error, echo_json, echo_table, format_table
 from tryage.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def show(
         raise InputError(_unknown_name(name, snapshot))
     results = sorted(find_results(name), key=_result_order)
     if as_json:
-        typer.echo(json.dumps(_to_dict(model, snapshot, results), ensure_ascii=False))
+        echo_json(_to_dict(model, snapshot, results))
         return
     echo(model.name + _describe_spelling(model))
     rows = [
@@ -91,7 +90,7 @@ def check(
     if as_json:
         for name, model, fields in zip(names, models, missing, strict=True):
             record = {"given": name, "model": model and model.name, "missing": fields}
-            typer.echo(json.dumps(record, ensure_ascii=False))
+            echo_json(record)
         return
     header = ["name", "model", "$/M in", "$/M out", "context", "released", "missing"]
     echo_table([header, *map(_check_row, names, models, missing)], 2)

@@ -13,7 +13,8 @@ import typer
 
 from tryage.cli.options import JsonFile
 from tryage.cli.outputs import check_output_file, write_json
-from tryage.cli.terminal import echo, escape_control_characters
+from tryage.cli.terminal import echo
+from tryage.core.printable import escape_control_characters
 from tryage.errors import InputError
 from tryage.files import write_text
 

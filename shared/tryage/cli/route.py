@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +26,7 @@ from tryage.cli.options import (
     read_prompts,
 )
 from tryage.cli.outputs import check_picture_file
-from tryage.cli.terminal import echo, echo_error
+from tryage.cli.terminal import echo, echo_error, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +72,7 @@ def route(
     decisions = _decide(prompts, preferences, loaded_router, rules)
     if as_json:
         for decision in decisions:
-            typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
+            echo_json(decision.to_dict())
         return
     width = max(len(decision.expert.name) for decision in decisions)
     for decision in decisions:
@@ -158,7 +157,7 @@ def pareto(
         drawn.save(plot)
         unknown_experts = drawn.experts_without_constraint
     if as_json:
-        typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
+        echo_json(front.to_dict())
         return
     for line in _front_lines(front):
         echo(line)

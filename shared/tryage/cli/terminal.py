@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -12,19 +13,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tryage.core.printable import CONTROL_CHARACTERS, escape_control_characters
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Control characters (C0 without tab and newline, DEL, C1) can clear the screen or fill the
-# clipboard; line separators and bidirectional controls can hide what stands on a line.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
-)
-
-
-def escape_control_characters(text: str) -> str:
-    r"""Return the text with every control character as a visible escape, such as `\x1b`."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+# Half of a surrogate pair is valid in JSON, and in no encoding.
+_UNSAFE_IN_JSON = re.compile(f"[{CONTROL_CHARACTERS}\ud800-\udfff]")
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
@@ -33,6 +28,13 @@ def echo(text: str = "", *, err: bool = False) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     safe = escape_control_characters(text)
     typer.echo(safe.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def echo_json(value: object) -> None:
+    r"""Print JSON on one line; what a terminal obeys, or stdout lacks, is written as `\uXXXX`."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = json.dumps(value, ensure_ascii=not encoding.lower().startswith("utf"))
+    typer.echo(_UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text))
 
 
 def echo_error(text: str) -> None:

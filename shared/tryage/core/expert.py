@@ -11,6 +11,7 @@ from tryage.core.validation import (
     NUMBER_RANGES,
     check_field,
     check_number,
+    check_words,
     did_you_mean,
     preview,
 )
@@ -66,6 +67,7 @@ class Expert:
             raise InputError(
                 f"An expert's name must be a non-empty string, got {preview(self.name)}."
             )
+        check_words("An expert's name", [self.name])
         for name, (low, high) in NUMBER_RANGES.items():
             value = getattr(self, name)
             if value is not None and name != "released":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tryage.core.costs import UNKNOWN_INPUT_PRICE, UNKNOWN_LATENCY, UNKNOWN_OUTPUT_PRICE
 from tryage.core.objective import ANSWER_VALUE, LATENCY_VALUE
 from tryage.core.preferences import format_value
+from tryage.core.printable import escape_line
 from tryage.core.ranking import TOLERANCE, RankedExpert, RejectedExpert, Rejections
 from tryage.core.uncertainty import LOW_TYPICALITY
 
@@ -80,7 +81,10 @@ class ExplainableDecision(Protocol):
 
 
 def explain(decision: ExplainableDecision, top: int = 3) -> str:
-    """Explain which expert is chosen and why, the runners-up, the rejected experts and flags."""
+    """Explain which expert is chosen and why, the runners-up, the rejected experts and flags.
+
+    It is for a terminal: what comes from elsewhere, such as sources and flags, cannot control it.
+    """
     best = tuple(decision.ranking[: max(top, 1)])
     lines = [
         *_headline(decision),
@@ -95,7 +99,7 @@ def explain(decision: ExplainableDecision, top: int = 3) -> str:
         *(f"Warning: {warning}" for warning in decision.warnings),
         *_as_of_lines(decision),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(escape_line, lines))
 
 
 def rejection_lines(rejected: Sequence[RejectedExpert]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from tryage.core.validation import (
     check_number_column,
     check_object_column,
     check_strings,
+    check_words,
     did_you_mean,
     preview,
 )
@@ -65,7 +66,7 @@ class Library:
             if name not in FIELDS[1:]:
                 raise InputError(f"{name!r} is not a column.{did_you_mean(name, FIELDS[1:])}")
         library = cls.__new__(cls)
-        library._check_and_set(check_strings("names", names), columns)  # noqa: SLF001 - the same class
+        library._check_and_set(check_words("names", names), columns)  # noqa: SLF001 - the same class
         return library
 
     @classmethod

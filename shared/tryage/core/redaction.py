@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from tryage.core.printable import escape_line
 from tryage.errors import ClientError
 
 MASK = "***"
@@ -144,7 +145,8 @@ def mask_known(text: str, *secrets: str | None) -> str:
 def describe_error(error: BaseException, *secrets: str | None) -> str:
     """Return an error in one line without secrets: its class and the start of its message.
 
-    Whatever its request has carried as a credential is masked, too.
+    Whatever its request has carried as a credential is masked, too. Control characters, with which
+    a server could change what a terminal shows, are escapes.
     """
     return _describe(error, *secrets, *sent_credentials(error))
 
@@ -154,7 +156,7 @@ def _describe(error: BaseException, *secrets: str | None) -> str:
     text = ""
     with suppress(Exception):  # a message that cannot be made
         text = str(error)
-    message = " ".join(redact(text, *secrets).split())[:_MAX_MESSAGE_CHARS]
+    message = escape_line(" ".join(redact(text, *secrets).split()))[:_MAX_MESSAGE_CHARS]
     return f"{name}: {message}" if message else name
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.core.printable import has_control_characters
 from tryage.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -130,18 +131,35 @@ def check_strings(name: str, value: object) -> tuple[str, ...]:
     return items
 
 
+def check_words(name: str, value: object) -> tuple[str, ...]:
+    """Do what `check_strings` does, for names and words that reports, logs and terminals show.
+
+    Raises:
+        InputError: as there, or an item has a control character.
+    """
+    items = check_strings(name, value)
+    for item in items:
+        _check_printable(name, item)
+    return items
+
+
+def _check_printable(name: str, text: str) -> None:
+    if has_control_characters(text):
+        raise InputError(f"{name} must have no control characters, got {preview(text)}.")
+
+
 def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - the type depends on `name`
     """Return a checked non-numeric value in its standard form; None stays None.
 
     Raises:
-        InputError: the value has the wrong type or is empty.
+        InputError: the value has the wrong type, is empty, or has a control character.
     """
     if value is None:
         return None
     if name == "aliases":
-        return check_strings(name, value)
+        return check_words(name, value)
     if name == "capabilities":
-        return frozenset(item.strip().lower() for item in check_strings(name, value))
+        return frozenset(item.strip().lower() for item in check_words(name, value))
     if name == "metadata":
         if not isinstance(value, Mapping):
             raise InputError(f"metadata must be a dict, got {type(value).__name__}.")
@@ -149,6 +167,7 @@ def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - the type dep
     if not isinstance(value, str) or not value.strip():
         example = _TEXT_EXAMPLES[name]
         raise InputError(f"{name} must be a string such as {example!r}, got {preview(value)}.")
+    _check_printable(name, value.strip())
     return value.strip() if name == "about_as_good_as" else value.strip().lower()
 
 

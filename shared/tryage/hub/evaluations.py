@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.hub.model import Fact
-from tryage.hub.record import HubRecord, as_bool, as_datetime, as_list, as_mapping, as_str
+from tryage.hub.record import (
+    HubRecord,
+    as_bool,
+    as_datetime,
+    as_list,
+    as_mapping,
+    as_model_name,
+    as_str,
+)
 
 if TYPE_CHECKING:
     import datetime
@@ -52,7 +60,7 @@ def parse_leaderboard(
     rows_by_model: dict[str, list[EvaluationResult]] = {}
     for record in records:
         entry = as_mapping(record)
-        name, value = as_str(entry.get("modelId")), _parse_score(entry.get("value"))
+        name, value = as_model_name(entry.get("modelId")), _parse_score(entry.get("value"))
         if name is not None and value is not None:
             row = _make_result("leaderboard", value, as_bool(entry.get("verified")) or False)
             row["dataset"], row["date"] = dataset, fetched_at.date().isoformat()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from tryage.hub.evaluations import quality_fact
 from tryage.hub.licenses import stricter
 from tryage.hub.model import BaseModelRef, Fact, Model
-from tryage.hub.record import as_list, as_mapping, as_str, as_strings
+from tryage.hub.record import as_list, as_mapping, as_model_name, as_str, as_strings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,9 +32,6 @@ RELATIONS = ("adapter", "finetune", "merge", "quantized")
 _TAG_PREFIX = "base_model:"
 
 _MAX_BASES = 32
-
-# owner/name, or the bare name of a model older than owner names; not a path on a disk.
-_MODEL_NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
 
 _QUANTIZED_TAGS = frozenset(
     ("gguf", "gptq", "awq", "exl2", "exl3", "mlx", "compressed-tensors", "bitsandbytes")
@@ -218,8 +214,9 @@ def _bases_from_tags(record: ParsedRecord) -> list[BaseModelRef]:
 
 
 def _parse_name(value: object) -> str | None:
-    name = as_str(value)
-    return name if name is not None and _MODEL_NAME.fullmatch(name) else None
+    """Return the name of a base; cards also hold paths on the disk of their author."""
+    name = as_model_name(value)
+    return name if name is not None and name.isascii() else None
 
 
 def _parse_relation(value: object) -> str:

@@ -20,6 +20,7 @@ from tryage.hub.record import (
     as_datetime,
     as_list,
     as_mapping,
+    as_model_name,
     as_nonnegative_float,
     as_positive_float,
     as_str,
@@ -83,13 +84,14 @@ def parse_model(record: HubRecord, fetched_at: datetime.datetime) -> Model:
     bases. `fetched_at` is in UTC.
 
     Raises:
-        HubReplyError: the record has no `_id` or no `id`.
+        HubReplyError: the record has no `_id`, or no `id` that can be the name of a model.
     """
     fields = as_mapping(record)
-    key, name = as_str(fields.get("_id")), as_str(fields.get("id")) or as_str(fields.get("modelId"))
+    key = as_str(fields.get("_id"))
+    name = as_model_name(fields.get("id")) or as_model_name(fields.get("modelId"))
     if key is None or name is None:
         raise HubReplyError(
-            f"A record of a model needs `_id` and `id`, got {record!r:.200}. "
+            f"A record of a model needs `_id` and `id`, which is a name, got {record!r:.200}. "
             "Ask the Hub for both; a listing with `expand` always has them."
         )
     parsed_record = parse_record(fields, name, fetched_at)

@@ -11,6 +11,7 @@ from tryage.hub.record import (
     as_bool,
     as_list,
     as_mapping,
+    as_model_name,
     as_nonnegative_float,
     as_positive_float,
     as_str,
@@ -42,7 +43,7 @@ def parse_served(
     facts_by_name: dict[str, Mapping[str, Fact]] = {}
     for record in records:
         entry = as_mapping(record)
-        name = as_str(entry.get("id"))
+        name = as_model_name(entry.get("id"))
         offers = [offer for row in as_list(entry.get("providers")) if (offer := _parse_offer(row))]
         if name is not None and offers:
             facts_by_name[name] = _best_offer_facts(entry, offers, fetched_at)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,24 +20,32 @@ _EMPTY: HubRecord = {}
 
 _MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
+# The Hub allows letters, digits, ".", "-" and "_"; these have a meaning in paths, pages and URLs.
+_MODEL_NAME = re.compile(r"""\w[^\s/\\<>&"'`?#|]*(?:/\w[^\s/\\<>&"'`?#|]*)?""")
+
 _MAX_SIZE = 1e15  # parameters or bytes; a thousand times the largest model
 
 _MAX_FILES = 20_000  # a repository with more is a data set in a model repository
 
 
 def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
-    """Return a string without surrounding blanks, if it is not empty and can be stored as UTF-8."""
+    """Return a string without surrounding blanks, if it is not empty and can be shown on a line.
+
+    Terminals and pages show these texts, so one with a control character is none.
+    """
     if not isinstance(value, str):
         return None
     value = value.strip()
-    if not value or len(value) > max_length:
+    # Half a surrogate pair, which is valid JSON but not a text, is not printable either.
+    return value if value and len(value) <= max_length and value.isprintable() else None
+
+
+def as_model_name(value: object) -> str | None:
+    """Return `owner/name`, or the bare name of an older model; a path on a disk is none."""
+    name = as_str(value)
+    if name is None or _MODEL_NAME.fullmatch(name) is None or ".." in name:
         return None
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # half a surrogate pair: valid JSON, but not a text
-            return None
-    return None if "\0" in value else value
+    return name
 
 
 def as_strings(value: object) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from tryage.core.validation import check_number, check_words
 from tryage.errors import InputError, MeasurementError
 from tryage.files import explain_write_errors
 
@@ -166,12 +167,28 @@ def _parse(path: Path, number: int, line: bytes) -> AnswerRecord:
     try:
         row: dict[str, Any] = json.loads(line)
         record = AnswerRecord(**{name: row[name] for name in _FIELDS if name in row})
+        _check_types(record)
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}, line {number} is no record of a test of models: {error}. Give another file "
             "as the journal, or remove this line."
         ) from error
-    is_scored = isinstance(record.score, (int, float)) and 0 <= record.score <= 1
-    if not is_scored and record.error is None:
+    if record.score is None and record.error is None:
         raise InputError(f"{path}, line {number} has neither a score from 0 to 1 nor an error.")
     return record
+
+
+def _check_types(record: AnswerRecord) -> None:
+    """Raise unless every field of a record has a value that its type allows.
+
+    Raises:
+        InputError: one has not, which is a ValueError.
+    """
+    check_words("model, question and method", [record.model, record.question, record.method])
+    if record.score is not None:
+        check_number("score", record.score, 0.0, 1.0)
+    for name in ("latency", "output_tokens", "cost", "scoring_cost"):
+        if getattr(record, name) is not None:
+            check_number(name, getattr(record, name))
+    if not isinstance(record.error, (str, type(None))):
+        raise InputError(f"error must be a string, got {type(record.error).__name__}")

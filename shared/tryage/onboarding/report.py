@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.printable import escape_markdown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -70,13 +72,15 @@ class OnboardingReport:
 
     def to_markdown(self) -> str:
         """Return the page as Markdown."""
-        lines = ["# What your models are good at", "", self.summary(), ""]
+        lines = ["# What your models are good at", "", escape_markdown(self.summary()), ""]
         lines += _markdown_table(_OVERVIEW, map(_overview_row, self.models))
         kinds = self._kinds()
         if kinds:
             lines += ["", "## By kind of question", "", _KIND_NOTE, ""]
             lines += _markdown_table(("kind", *self._names()), self._kind_rows(kinds))
-        lines += self._failure_lines()
+        if self.failed:
+            lines += ["", f"## {_FAILURES_TITLE}", ""]
+            lines += [f"- {escape_markdown(line)}" for line in self._failure_lines()]
         return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:
@@ -94,9 +98,9 @@ class OnboardingReport:
         if kinds:
             parts += ["<h2>By kind of question</h2>", f"<p>{html.escape(_KIND_NOTE)}</p>"]
             parts.append(_html_table(("kind", *self._names()), self._kind_rows(kinds)))
-        parts += [
-            f"<p>{html.escape(line.lstrip('- '))}</p>" for line in self._failure_lines() if line
-        ]
+        if self.failed:
+            parts += [f"<h2>{_FAILURES_TITLE}</h2>"]
+            parts += [f"<p>{html.escape(line)}</p>" for line in self._failure_lines()]
         return "\n".join(parts) + "</html>\n"
 
     def to_rows(self) -> list[list[str]]:
@@ -141,10 +145,7 @@ class OnboardingReport:
         return [[kind, *(_kind_cell(one, kind) for one in self.models)] for kind in kinds]
 
     def _failure_lines(self) -> list[str]:
-        if not self.failed:
-            return []
-        lines = ["", "## Not tested to the end", ""]
-        return lines + [f"- {reason} {_ADVICE}" for reason in self.failed.values()]
+        return [f"{reason} {_ADVICE}" for reason in self.failed.values()]
 
     def _score_bars(self) -> str:
         """Return a picture of the scores with their intervals."""
@@ -166,6 +167,8 @@ _OVERVIEW = (
 )
 
 _KIND_NOTE = "Mean score of the answers, with their number. The questions are not the same for all."
+
+_FAILURES_TITLE = "Not tested to the end"
 
 _ADVICE = "Check its name, key and quota, and run the same test again: what was answered is kept."
 
@@ -295,7 +298,7 @@ def _kind_cell(one: ModelReport, kind: str) -> str:
 
 
 def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    escaped = [map(escape_markdown, row) for row in (header, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in escaped]
     return [lines[0], "|---" * len(header) + "|", *lines[1:]]
 

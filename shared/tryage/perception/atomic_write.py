@@ -23,12 +23,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import PersistenceError
-from tryage.files import describe_write_error, sync_to_disk
+from tryage.files import check_regular_file, describe_write_error, sync_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 DIGESTS_KEY = "sha256"  # the key of the header that maps the path of each file to its digest
+
+MAX_HEADER_BYTES = 2**28  # that of a library of 100,000 models is a third of it
 
 _SCRATCH_PREFIX = ".saving-"
 
@@ -63,6 +65,11 @@ def _publish(folder: Path, scratch: Path, header_name: str) -> None:
     """Move the files from the scratch folder to their places; the header makes them valid."""
     old_names = _old_names(folder / header_name)
     digests = _digest_files(scratch, header_name)
+    if outside := [name for name in digests if not _is_in_folder(folder, name)]:
+        raise PersistenceError(
+            f"{folder} was not saved: {(folder / outside[0]).parent} is a link to another folder. "
+            "Remove the link."
+        )
     header = _read_header(scratch / header_name)
     text = json.dumps({**header, DIGESTS_KEY: digests}, indent=1) + "\n"
     (scratch / header_name).write_text(text, "utf-8")
@@ -139,7 +146,7 @@ def _finish(folder: Path, digests: Mapping[str, str]) -> None:
     """Rename the files that wait for it to their places."""
     for name, digest in digests.items():
         waiting_path = _waiting_path(folder, name, digest)
-        if waiting_path.exists():
+        if waiting_path.exists() and _is_in_folder(folder, name):
             waiting_path.replace(folder / name)
 
 
@@ -151,7 +158,8 @@ def _waiting_path(folder: Path, name: str, digest: str) -> Path:
 def _remove_stale(folder: Path, old_names: set[str]) -> None:
     """Remove files of the save before, and what stopped saves have left."""
     for name in old_names:
-        (folder / name).unlink(missing_ok=True)
+        if _is_in_folder(folder, name):
+            (folder / name).unlink(missing_ok=True)
     for path in folder.rglob(".*"):
         if _is_waiting(path):
             path.unlink(missing_ok=True)
@@ -186,9 +194,15 @@ def _is_inside(name: str) -> bool:
     )
 
 
+def _is_in_folder(folder: Path, name: str) -> bool:
+    """Return whether no link of a folder leads to another place for a file of it."""
+    return (folder / name).parent.resolve().is_relative_to(folder.resolve())
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """Return the header as it is; {} if there is none that can be read."""
     try:
+        check_regular_file(path, MAX_HEADER_BYTES)
         header = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -196,9 +210,10 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, None if there is none."""
+    """Return the SHA-256 of a file, None if there is none that can be read."""
     digest = hashlib.sha256()
     try:
+        check_regular_file(path)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)

@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tryage.errors import InputError, PersistenceError
+from tryage.files import check_regular_file
+from tryage.perception.atomic_write import MAX_HEADER_BYTES
 from tryage.perception.field_rules import check_field, show
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def read_header(
             field.
     """
     try:
+        check_regular_file(path, MAX_HEADER_BYTES)
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # too many levels of brackets
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {error}") from error
@@ -75,6 +78,7 @@ def read_arrays(path: Path, artifact: str) -> ArrayDict:
         PersistenceError: the file is missing or damaged.
     """
     try:
+        check_regular_file(path)
         arrays: ArrayDict = load_file(path)
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":  # other packages teach numpy types such as bfloat16

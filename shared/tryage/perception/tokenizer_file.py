@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from tryage.errors import InputError, PersistenceError
+from tryage.files import check_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,6 +65,7 @@ def tokenizer_errors(error_class: type[TryageError], message: str) -> Iterator[N
 
 
 def _read_text(path: Path) -> str:
+    check_regular_file(path)
     size = path.stat().st_size
     if size > _MAX_BYTES:
         raise InputError(f"it has {size:,} bytes; a tokenizer has at most {_MAX_BYTES:,}")

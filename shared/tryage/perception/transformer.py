@@ -11,6 +11,7 @@ import numpy as np
 
 from tryage.core.arrays import Float32Array, Int64Array
 from tryage.errors import MissingExtraError, PersistenceError, TryageError
+from tryage.files import check_regular_file
 from tryage.perception.encoder import (
     MAX_LENGTH_RULE,
     TokenizingEncoder,
@@ -145,6 +146,9 @@ def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
 def _load_runtime(folder: Path, threads: int) -> Forward:
     """Choose the library that runs the weights: ONNX Runtime, else torch."""
     has_onnx, has_weights = (folder / ONNX_FILE).exists(), (folder / WEIGHTS_FILE).exists()
+    for name, is_there in ((ONNX_FILE, has_onnx), (WEIGHTS_FILE, has_weights)):
+        if is_there:
+            check_regular_file(folder / name)
     if has_onnx and find_spec("onnxruntime"):
         return _load_onnx(folder / ONNX_FILE, threads)
     if has_weights and find_spec("torch") and find_spec("transformers"):

@@ -227,18 +227,20 @@ class QTable:
         """
         return QTable(**read_columns(Path(path), score_scale=score_scale, loss=loss))
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, escape_formulas: bool = False) -> None:
         """Write long rows to .parquet, .csv or .jsonl; gaps are not written.
 
-        Text is written as it is. A spreadsheet reads a cell of a .csv file that starts with =, +, -
-        or @ as a formula, so import prompts of strangers as text.
+        Text is written as it is, so that it can be read again. A spreadsheet takes a cell of a .csv
+        file that starts with =, +, -, @, a tab or a carriage return for a formula.
+        `escape_formulas` puts a ' before these, for a file that is made for a spreadsheet.
 
         Raises:
-            QTableError: the file has none of these suffixes.
+            QTableError: the file has none of these suffixes, or formulas are to be escaped in
+                another file than .csv.
             MissingExtraError: pyarrow is not installed.
         """
         columns: Any = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_columns(columns, Path(path))
+        write_columns(columns, Path(path), escape_formulas=escape_formulas)
 
     def equals(self, other: QTable) -> bool:
         """Return whether both tables hold the same values; a gap equals a gap."""

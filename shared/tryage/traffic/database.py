@@ -275,6 +275,8 @@ class Database:
             raise RowError(self._message(error)) from None
         except (exc.OperationalError, exc.TimeoutError, OSError) as error:
             raise StoreUnreachableError(self._message(error)) from None
+        except (exc.NoResultFound, UnicodeError) as error:  # what a damaged file leads to
+            raise TrafficError(self._message(error)) from None
         except exc.DBAPIError as error:  # other errors of SQLAlchemy are mistakes in this program
             raise TrafficError(self._message(error)) from None
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.traffic.rows import readable_row
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -34,15 +36,18 @@ def to_json_lines(
         }
         yield json.dumps(line, ensure_ascii=False, default=dataclasses.asdict)
     for kind, row in spending:
-        yield json.dumps({kind: _purse_or_charge(row)}, ensure_ascii=False)
+        yield json.dumps({kind: _purse_or_charge(kind, row)}, ensure_ascii=False)
     for event in events:
         yield json.dumps({"event": _to_dict(event)}, ensure_ascii=False)
 
 
-def _purse_or_charge(row: RowMapping) -> dict[str, Any]:
+def _purse_or_charge(kind: str, row: RowMapping) -> dict[str, Any]:
     values = dict(row)
-    if "content" in values:
-        values["content"] = json.loads(values["content"])
+    with readable_row(f"{kind} of the budget", row["budget"], f"tryage_{kind}s"):
+        if any(isinstance(value, bytes) for value in values.values()):
+            raise TypeError("expected texts and numbers, got bytes")
+        if "content" in values:
+            values["content"] = json.loads(values["content"])
     return values
 
 

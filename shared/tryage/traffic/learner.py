@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from tryage.errors import InputError
+from tryage.errors import InputError, PersistenceError, TrafficError
 from tryage.perception.abilities import Gaussian
 from tryage.perception.unmeasured import Beliefs, ObservedExperts
 from tryage.perception.wrappers import match_columns
@@ -178,6 +178,7 @@ class Learner:
 
         Raises:
             InputError: there is an event "undo" and no `rewind`.
+            TrafficError: an event "undo" is damaged.
         """
         alarms: list[Alarm] = []
         for row in rows:
@@ -186,7 +187,7 @@ class Learner:
             if isinstance(row, LoggedFeedback):
                 alarms += self._learn(row)
             elif row.kind == UNDO:
-                self.restore(_required(rewind)(row.values["sequence"]))
+                self.restore(_required(rewind)(_undo_target(row)))
             self.state.sequence = row.sequence
         return alarms
 
@@ -194,6 +195,20 @@ class Learner:
         """Continue from a state."""
         self.state = state
         self._soft_threshold = replace(self._soft_threshold, incumbent=state.incumbent)
+
+    def check_state(self, state: LearnerState) -> None:
+        """Raise unless a state is one of this learner's perception.
+
+        Raises:
+            PersistenceError: it is of another one, or damaged.
+        """
+        size, n_experts = len(self.state.common.mean), len(self._perception.experts)
+        if len(state.common.mean) != size or not state.incumbent < n_experts:
+            raise PersistenceError(
+                f"a snapshot of what was learned is damaged: it has {len(state.common.mean)} "
+                f"abilities and the incumbent {state.incumbent}, expected {size} and below "
+                f"{n_experts}"
+            )
 
     def _first_state(self) -> LearnerState:
         """Return what is known before any feedback."""
@@ -516,6 +531,17 @@ def _required(rewind: Callable[[int], LearnerState] | None) -> Callable[[int], L
     if rewind is None:
         raise InputError("an event 'undo' in the log needs what was known before: pass rewind")
     return rewind
+
+
+def _undo_target(event: Event) -> int:
+    """Return the number of the row to go back to, which comes before the event itself."""
+    target = event.values.get("sequence")
+    if not isinstance(target, int) or not target < event.sequence:
+        raise TrafficError(
+            f"The row of the event {event.id!r:.60} in the log of traffic is damaged: it undoes "
+            "what follows it. Delete it from the table tryage_events."
+        )
+    return target
 
 
 def _widen_level(ability: Gaussian, std: float) -> Gaussian:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,29 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tryage.errors import PersistenceError
+from tryage.core.validation import check_integer, check_number, check_strings
+from tryage.errors import InputError, PersistenceError
 from tryage.perception.abilities import Gaussian
 from tryage.traffic.beliefs import Belief
-from tryage.traffic.drift import DriftDetector, DriftProcess
+from tryage.traffic.drift import NO_EVIDENCE, DriftDetector, DriftProcess
 from tryage.traffic.guard import Guard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STATE_FORMAT = 1
+
+# What a snapshot raises that a damaged disk or another program has written.
+_DAMAGE_ERRORS = (
+    SafetensorError,
+    InputError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +109,34 @@ class LearnerState:
                     f"a snapshot of what was learned has format {header['format']}; this version "
                     f"reads {STATE_FORMAT}: upgrade with pip install -U tryage"
                 )
-            names = header["beliefs"]
-            return cls(
-                Gaussian(arrays["common_mean"], arrays["common_covariance"]),
-                header["sequence"],
-                dict(zip(names, _read_beliefs("beliefs", arrays, len(names)), strict=True)),
-                header["incumbent"],
-                DriftDetector(processes=_read_processes(header, arrays)),
-                Guard(**header["guard"]),
-                _read_suspects(header, arrays),
-                set(header["unlucky"]),
-                Counter(header["skipped"]),
-                header["n_rollbacks"],
-            )
-        except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+            return _read_state(header, arrays)
+        except _DAMAGE_ERRORS as error:
             raise PersistenceError(f"a snapshot of what was learned is damaged: {error}") from error
+
+
+def _read_state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LearnerState:
+    """Return the state that a header and arrays describe.
+
+    Raises:
+        One of `_DAMAGE_ERRORS`: a part is missing, or has another type or shape.
+    """
+    names = check_strings("beliefs", header["beliefs"])
+    size = len(arrays["common_mean"])
+    return LearnerState(
+        Gaussian(
+            _shaped(arrays, "common_mean", (size,)),
+            _shaped(arrays, "common_covariance", (size, size)),
+        ),
+        check_integer("sequence", header["sequence"]),
+        dict(zip(names, _read_beliefs("beliefs", arrays, len(names), size), strict=True)),
+        check_integer("incumbent", header["incumbent"]),
+        DriftDetector(processes=_read_processes(header, arrays)),
+        _read_guard(header["guard"]),
+        _read_suspects(header, arrays, size),
+        set(check_strings("unlucky", header["unlucky"])),
+        Counter({name: check_integer(name, n) for name, n in header["skipped"].items()}),
+        check_integer("n_rollbacks", header["n_rollbacks"]),
+    )
 
 
 def _stack(arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
@@ -130,35 +157,78 @@ def _belief_arrays(prefix: str, beliefs: list[Belief]) -> dict[str, NDArray[Any]
     return {f"{prefix}_{name}": _stack(rows) for name, rows in columns.items()}
 
 
-def _read_beliefs(prefix: str, arrays: dict[str, NDArray[Any]], n: int) -> list[Belief]:
-    def column(name: str) -> NDArray[Any]:
-        return arrays[f"{prefix}_{name}"]
+def _read_beliefs(prefix: str, arrays: dict[str, NDArray[Any]], n: int, size: int) -> list[Belief]:
+    def column(name: str, *shape: int) -> NDArray[Any]:
+        return _stacked(arrays, f"{prefix}_{name}", n, shape)
 
+    means, covariances = column("means", size), column("covariances", size, size)
+    prior_means = column("prior_means", size)
+    prior_covariances = column("prior_covariances", size, size)
+    loadings, position_sums = column("loadings", size, size), column("position_sums", size)
+    counts = column("counts", 2)
     return [
         Belief(
-            Gaussian(column("means")[i], column("covariances")[i]),
-            Gaussian(column("prior_means")[i], column("prior_covariances")[i]),
-            column("loadings")[i],
-            column("position_sums")[i],
-            int(column("counts")[i, 0]),
-            float(column("counts")[i, 1]),
+            Gaussian(means[i], covariances[i]),
+            Gaussian(prior_means[i], prior_covariances[i]),
+            loadings[i],
+            position_sums[i],
+            int(counts[i, 0]),
+            float(counts[i, 1]),
         )
         for i in range(n)
     ]
 
 
-def _read_suspects(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Suspect]:
-    before = _read_beliefs("suspects", arrays, len(header["suspects"]))
-    pairs = zip(header["suspects"], before, strict=True)
-    return {name: Suspect(belief, answers) for (name, answers), belief in pairs}
+def _read_suspects(
+    header: dict[str, Any], arrays: dict[str, NDArray[Any]], size: int
+) -> dict[str, Suspect]:
+    names = check_strings("suspects", [name for name, _ in header["suspects"]])
+    answers = [check_integer("answers", n) for _, n in header["suspects"]]
+    before = _read_beliefs("suspects", arrays, len(names), size)
+    return dict(zip(names, map(Suspect, before, answers), strict=True))
 
 
 def _read_processes(
     header: dict[str, Any], arrays: dict[str, NDArray[Any]]
 ) -> dict[tuple[str, str | None], DriftProcess]:
-    return {
-        (expert, kind): DriftProcess(
-            arrays["evidence"][i], arrays["bound_sums"][i], surprise_sum, count
+    n = len(header["processes"])
+    evidence = _stacked(arrays, "evidence", n, NO_EVIDENCE.evidence.shape)
+    bound_sums = _stacked(arrays, "bound_sums", n, NO_EVIDENCE.bound_sum.shape)
+    processes = {}
+    for i, (expert, kind, surprise_sum, count) in enumerate(header["processes"]):
+        check_strings("processes", [name for name in (expert, kind) if name is not None])
+        processes[expert, kind] = DriftProcess(
+            evidence[i],
+            bound_sums[i],
+            check_number("surprise_sum", surprise_sum, -math.inf),
+            check_integer("count", count),
         )
-        for i, (expert, kind, surprise_sum, count) in enumerate(header["processes"])
-    }
+    return processes
+
+
+def _read_guard(values: dict[str, Any]) -> Guard:
+    guard = Guard(**values)
+    for name in ("count", "n_compared"):
+        check_integer(name, getattr(guard, name))
+    for name in ("total", "total_square"):
+        check_number(name, getattr(guard, name), -math.inf)
+    return guard
+
+
+def _stacked(
+    arrays: dict[str, NDArray[Any]], name: str, n: int, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """Return `n` stacked arrays of a shape; without any, they were written without the shape."""
+    return _shaped(arrays, name, (n, *shape) if n else (0,))
+
+
+def _shaped(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of finite numbers.
+
+    Raises:
+        KeyError, ValueError: it is missing, or another array.
+    """
+    array = arrays[name]
+    if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+        raise ValueError(f"{name} is {array.shape} {array.dtype}, expected {shape} finite numbers")
+    return array

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from tryage.errors import TrafficError
 from tryage.traffic.schema import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 SCRIPTS = Path(__file__).with_name("migrations")
 
@@ -33,7 +37,6 @@ def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> N
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
-    from alembic.util.exc import CommandError
 
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
@@ -45,12 +48,14 @@ def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> N
     version = current_version(connection)
     if version == directory.get_current_head():  # another process has done it meanwhile
         return
-    try:
-        if version is not None:
-            directory.get_revision(version)
-        command.upgrade(config, "head")
-    except CommandError as error:
+    if version is not None and version not in _known_versions(directory):
         raise TrafficError(
             f"The log of traffic at {place} has the version {version!r:.40}, which this version of "
             "Tryage does not know: upgrade with pip install -U tryage"
-        ) from error
+        )
+    command.upgrade(config, "head")
+
+
+def _known_versions(directory: ScriptDirectory) -> set[str]:
+    """Return the versions to which there is a script; a damaged file may name anything else."""
+    return {script.revision for script in directory.walk_revisions()}

@@ -14,7 +14,14 @@ from tryage.traffic.records import (
     Outcome,
     Snapshot,
 )
-from tryage.traffic.rows import decision_record, event_record, feedback_record, outcome_record
+from tryage.traffic.rows import (
+    decision_record,
+    event_record,
+    feedback_record,
+    logged_feedback_record,
+    outcome_record,
+    readable_row,
+)
 from tryage.traffic.schema import (
     CHARGES,
     COUNTERS,
@@ -38,9 +45,11 @@ _PREFIX = "decisions."  # of the columns of a decision in a row that has others 
 
 def last_sequence(connection: sa.Connection) -> int:
     """Return the last number that feedback or an event has."""
-    return int(
-        connection.execute(sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "log")).scalar_one()
-    )
+    value = connection.execute(
+        sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "log")
+    ).scalar_one()
+    with readable_row("counter", "log", "tryage_counters"):
+        return int(value)
 
 
 def has_decision(connection: sa.Connection, decision_id: str) -> bool:
@@ -79,7 +88,8 @@ def sequence_at(connection: sa.Connection, time: float, now: float) -> int:
         ).scalar()
         for table, written in ((FEEDBACK, FEEDBACK.c.logged), (EVENTS, EVENTS.c.time))
     ]
-    found = [int(number) for number in later if number is not None]
+    with readable_row("counter", "log", "tryage_counters"):
+        found = [int(number) for number in later if number is not None]
     return min(found) - 1 if found else last_sequence(connection)
 
 
@@ -196,4 +206,4 @@ def _logged_feedback(row: Any) -> LoggedFeedback:  # noqa: ANN401 - a mapping fr
         decision = decision_record(
             {column.name: row[_PREFIX + column.name] for column in DECISIONS.columns}
         )
-    return LoggedFeedback(row["sequence"], feedback_record(row), row["answered_by"], decision)
+    return logged_feedback_record(row, decision)

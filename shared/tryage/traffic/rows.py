@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,10 +16,16 @@ import numpy as np
 from tryage.core.policy_change import PolicyChange
 from tryage.core.validation import check_number
 from tryage.errors import InputError, TrafficError
-from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
+from tryage.traffic.records import (
+    DecisionRecord,
+    Event,
+    Feedback,
+    LoggedFeedback,
+    Outcome,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tryage.core.arrays import FloatArray
 
@@ -36,8 +43,9 @@ MAX_KEY = 500  # characters: an index of PostgreSQL holds 2,704 bytes
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _POSITION_DTYPE = np.dtype("<f4")
 _SCALARS = ("propensity", "tolerance", "typicality", "prompt_tokens", "is_default")
-_COLUMNS = ("id", "time", "chosen", "key", "prompt", "user_id")
+_OPTIONAL_COLUMNS = ("key", "prompt", "user_id")
 _LISTS = ("losses", "stds", "totals", "costs", "propensities", "cost_terms")
+_OPTIONAL_TEXTS = ("kind", "frozen_choice", "arm")
 
 
 def decision_row(record: DecisionRecord, *, keep_prompt: bool) -> tuple[Any, ...]:
@@ -77,24 +85,23 @@ def decision_record(row: StoredRow) -> DecisionRecord:
     Raises:
         TrafficError: the row is damaged.
     """
-    try:
+    with readable_row("decision", row["id"], "tryage_decisions"):
         return _decision_record(row)
-    except (*ENCODING_ERRORS, IndexError) as error:
-        raise TrafficError(
-            f"The row of the decision {row['id']!r:.60} in the log of traffic is damaged: "
-            f"{type(error).__name__}. Delete it from the table tryage_decisions."
-        ) from error
 
 
 def _decision_record(row: StoredRow) -> DecisionRecord:
-    content = json.loads(row["content"])
+    content = _stored_object(row["content"])
     scalars, *lists = unpack_lists(row["numbers"], 1 + len(_LISTS))
     fields: Row = dict(zip(_SCALARS, scalars, strict=True)) | dict(zip(_LISTS, lists, strict=True))
-    fields |= {name: row[name] for name in _COLUMNS}
-    fields |= {name: content.get(name) for name in ("router", "kind", "frozen_choice", "arm")}
-    fields |= {name: tuple(content.get(name, ())) for name in ("candidates", "tags")}
-    fields |= {"shadow_choices": content.get("shadow_choices", {})}
-    fields |= {"changes": tuple(PolicyChange(**one) for one in content.get("changes", ()))}
+    fields |= {name: _stored_text(row[name]) for name in ("id", "chosen")}
+    fields |= {name: _stored_optional_text(row[name]) for name in _OPTIONAL_COLUMNS}
+    fields |= {"time": stored_number(row["time"]), "router": _stored_text(content["router"])}
+    fields |= {name: _stored_optional_text(content.get(name)) for name in _OPTIONAL_TEXTS}
+    fields |= {name: _stored_texts(content.get(name, [])) for name in ("candidates", "tags")}
+    fields |= {"propensity": stored_number(fields["propensity"], 0.0)}
+    fields |= {"propensities": tuple(stored_number(p, 0.0) for p in fields["propensities"])}
+    fields |= {"shadow_choices": _stored_choices(content.get("shadow_choices", {}))}
+    fields |= {"changes": tuple(map(_stored_change, content.get("changes", ())))}
     fields |= {"position": _unpack_position(row["position"])}
     return DecisionRecord(**fields | {"is_default": bool(fields["is_default"])})
 
@@ -143,10 +150,20 @@ def outcome_row(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def outcome_record(row: StoredRow) -> Outcome:
-    """Return the outcome of a row."""
-    content = json.loads(row["content"])
-    content["failed"] = tuple(content.get("failed", ()))
-    return Outcome(row["decision_id"], row["time"], row["served_by"], **content)
+    """Return the outcome of a row.
+
+    Raises:
+        TrafficError: the row is damaged.
+    """
+    with readable_row("outcome of the decision", row["decision_id"], "tryage_outcomes"):
+        content = _stored_object(row["content"])
+        content["failed"] = _stored_texts(content.get("failed", []))
+        for name in ("error", "best_single"):
+            _stored_optional_text(content.get(name))
+        for name in (*_AMOUNTS, *_TOKEN_COUNTS):
+            stored_number(content.get(name, 0.0))
+        served_by = _stored_optional_text(row["served_by"])
+        return Outcome(row["decision_id"], stored_number(row["time"]), served_by, **content)
 
 
 def feedback_row(feedback: Feedback) -> Row:
@@ -179,9 +196,31 @@ def checked_feedback_row(feedback: Feedback) -> Row:
 
 
 def feedback_record(row: StoredRow) -> Feedback:
-    """Return the feedback of a row."""
-    names = ("id", "decision_id", "time", "score", "kind", "comment", "expert")
-    return Feedback(**{name: row[name] for name in names})
+    """Return the feedback of a row.
+
+    Raises:
+        TrafficError: the row is damaged.
+    """
+    with readable_row("feedback", row["id"], "tryage_feedback"):
+        return Feedback(
+            *(_stored_text(row["id"]), _stored_text(row["decision_id"])),
+            *(stored_number(row["time"]), stored_number(row["score"], 0.0, 1.0)),
+            _stored_text(row["kind"]),
+            _stored_optional_text(row["comment"]),
+            _stored_optional_text(row["expert"]),
+        )
+
+
+def logged_feedback_record(row: StoredRow, decision: DecisionRecord | None) -> LoggedFeedback:
+    """Return the feedback of a row with its number, and with its decision.
+
+    Raises:
+        TrafficError: the row is damaged.
+    """
+    feedback = feedback_record(row)
+    with readable_row("feedback", row["id"], "tryage_feedback"):
+        sequence, expert = _stored_sequence(row["sequence"]), _stored_text(row["answered_by"])
+    return LoggedFeedback(sequence, feedback, expert, decision)
 
 
 def event_row(event: Event) -> Row:
@@ -200,9 +239,18 @@ def event_row(event: Event) -> Row:
 
 
 def event_record(row: StoredRow) -> Event:
-    """Return the event of a row."""
-    names = ("sequence", "id", "time", "kind", "expert")
-    return Event(**{name: row[name] for name in names}, values=json.loads(row["content"]))
+    """Return the event of a row.
+
+    Raises:
+        TrafficError: the row is damaged.
+    """
+    with readable_row("event", row["id"], "tryage_events"):
+        return Event(
+            *(_stored_sequence(row["sequence"]), _stored_text(row["id"])),
+            *(stored_number(row["time"]), _stored_text(row["kind"])),
+            _stored_object(row["content"]),
+            _stored_optional_text(row["expert"]),
+        )
 
 
 def to_text(value: str) -> str:
@@ -301,3 +349,78 @@ def _optional_float(value: float | None) -> float | None:
 
 def _optional_int(value: int | None) -> int | None:
     return None if value is None else int(value)
+
+
+# What a row holds that another program, or a damaged disk, has written ----------------------------
+
+
+@contextmanager
+def readable_row(what: str, row_id: object, table: str) -> Iterator[None]:
+    """Turn the errors of a damaged row into one that names it.
+
+    Raises:
+        TrafficError: instead of what reading the row raises.
+    """
+    try:
+        yield
+    except (*ENCODING_ERRORS, LookupError, RecursionError) as error:
+        raise TrafficError(
+            f"The row of the {what} {row_id!r:.60} in the log of traffic is damaged: "
+            f"{type(error).__name__}. Delete it from the table {table}."
+        ) from error
+
+
+def stored_number(value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite number in [low, high]; SQLite keeps a value of any type in any column.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, got {type(value).__name__}")
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{value} is not from {low} to {high}")
+    return value
+
+
+def _stored_sequence(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, got {type(value).__name__}")
+    return value
+
+
+def _stored_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    return value
+
+
+def _stored_optional_text(value: object) -> str | None:
+    return None if value is None else _stored_text(value)
+
+
+def _stored_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, got {type(value).__name__}")
+    return tuple(map(_stored_text, value))
+
+
+def _stored_object(text: str) -> Row:
+    """Return the JSON object of a column."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    return value
+
+
+def _stored_choices(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    return {name: _stored_text(choice) for name, choice in value.items()}
+
+
+def _stored_change(value: object) -> PolicyChange:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    names = (_stored_optional_text(value.get(name)) for name in ("before", "after"))
+    return PolicyChange(_stored_text(value["policy"]), _stored_text(value["reason"]), *names)

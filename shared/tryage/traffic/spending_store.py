@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from tryage.traffic.rows import readable_row, stored_number
 from tryage.traffic.schema import CHARGES, PURSES
 from tryage.traffic.spending import Bill, Charge, Purse, Spending, SpendingStore, charged, settled
 
@@ -123,9 +124,12 @@ def _settle(
                 for row in due
             ],
         )
-    return [
-        (_purse(row), settled(bills[row.decision_id], row.reserved, row.expected)) for row in due
-    ]
+    return [(_purse(row), _settled(bills[row.decision_id], row)) for row in due]
+
+
+def _settled(bill: Bill, row: Any) -> Spending:  # noqa: ANN401 - a row of SQLAlchemy has no class of its own
+    with readable_row("charge of the decision", row.decision_id, "tryage_charges"):
+        return settled(bill, stored_number(row.reserved), stored_number(row.expected))
 
 
 def _find_charges(connection: sa.Connection, ids: Iterable[str]) -> list[Any]:
@@ -177,9 +181,12 @@ def _place(purse: Purse) -> dict[str, Any]:
 
 
 def _spending(row: Any) -> Spending:  # noqa: ANN401 - a row of SQLAlchemy has no class of its own
-    content = json.loads(row.content)
-    costs = tuple(content.pop("costs", ()))
-    return Spending(row.spent, row.reserved, row.requests, costs, **content)
+    with readable_row("purse of the budget", row.budget, "tryage_purses"):
+        content = json.loads(row.content)
+        costs = tuple(map(stored_number, content.pop("costs", ())))
+        amounts = (stored_number(row.spent), stored_number(row.reserved))
+        requests, counts = int(row.requests), {k: stored_number(v) for k, v in content.items()}
+        return Spending(*amounts, requests, costs, **counts)
 
 
 def _purse(row: Any) -> Purse:  # noqa: ANN401 - a row of SQLAlchemy has no class of its own

@@ -96,10 +96,12 @@ class TrafficSync:
         if snapshot is None:
             return None
         try:
-            return LearnerState.from_bytes(snapshot.data)
+            state = LearnerState.from_bytes(snapshot.data)
+            self._empty.check_state(state)
         except PersistenceError as error:
             self._warn(f"{error}; the log is read from its beginning instead.")
             return None
+        return state
 
     def state_at(self, sequence: int) -> LearnerState:
         """Return what was known after an earlier row.

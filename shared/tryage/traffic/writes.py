@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from tryage.traffic.rows import readable_row
 from tryage.traffic.schema import COUNTERS, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ def _insert(dialect: str, table: sa.Table) -> Any:  # noqa: ANN401 - classes wit
 def _lock_counter(connection: sa.Connection) -> int:
     """Return the last number of the log; nobody else draws one until the transaction ends."""
     query = sa.select(COUNTERS.c.value).where(_LOG).with_for_update()
-    return int(connection.execute(query).scalar_one())
+    value = connection.execute(query).scalar_one()
+    with readable_row("counter", "log", "tryage_counters"):
+        return int(value)
 
 
 def _set_counter(connection: sa.Connection, value: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from tryage.core.printable import escape_markdown
 from tryage.core.validation import require_extra
 from tryage.learning.traffic_report import charts, text
 
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 TITLE = "Tryage: report of the traffic"
 _TEMPLATE = "page.html.jinja"
-_MARKDOWN_SPECIAL = re.compile(r"[\\`*<|]|\](?=[(\[])")
 
 
 def to_markdown(report: TrafficReport) -> str:
     """Return the report as Markdown, with tables that can be read as plain text, too."""
-    parts = [f"# {TITLE}", "\n".join(map(_escaped, text.headline(report)))]
+    parts = [f"# {TITLE}", "\n".join(map(escape_markdown, text.headline(report)))]
     for title, lines, rows in _sections(report):
-        body = [f"- {_escaped(line)}" for line in lines]
+        body = [f"- {escape_markdown(line)}" for line in lines]
         parts += [f"## {title}", *(["\n".join(body)] if body else [])]
         parts += ["\n".join(_markdown_table(rows))] if len(rows) > 1 else []
     return "\n\n".join(parts) + "\n"
@@ -49,7 +48,7 @@ def _sections(report: TrafficReport) -> list[tuple[str, list[str], Rows]]:
 
 def _markdown_table(rows: Rows) -> list[str]:
     """Write a table; its columns of numbers are aligned to the right."""
-    columns = [[_escaped(cell) for cell in column] for column in zip(*rows, strict=True)]
+    columns = [[escape_markdown(cell) for cell in column] for column in zip(*rows, strict=True)]
     numeric = [i > 0 and all(_is_number(cell) for cell in one[1:]) for i, one in enumerate(columns)]
     padded = [
         [cell.rjust(width) if is_numeric else cell.ljust(width) for cell in column]
@@ -66,11 +65,6 @@ def _markdown_table(rows: Rows) -> list[str]:
 
 def _is_number(cell: str) -> bool:
     return cell[:1].isdigit() or cell[:1] in "+-$"
-
-
-def _escaped(line: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return _MARKDOWN_SPECIAL.sub(r"\\\g<0>", line)
 
 
 def to_html(report: TrafficReport) -> str:
