@@ -295,3 +295,18 @@ def test_the_page_about_preferences_shows_the_scales_of_constraints():
         assert f"`Preferences({said})`" in (ROOT / "docs" / "preferences.md").read_text("utf-8"), (
             name
         )
+
+
+def test_every_row_of_the_threat_model_has_a_test_that_is_there():
+    page = ROOT / "docs" / "security.md"
+    model = page.read_text("utf-8").split("## Threat model\n")[1].split("\n## ")[0]
+    tables = [part for part in model.split("### ")[1:] if "| they try |" in part]
+    assert len(tables) >= 8
+    for table in tables:
+        rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+        assert rows, table[:40]
+        for row in rows:
+            links = [link for link in _LINK.findall(row.rsplit(" | ", 1)[1]) if "/tests/" in link]
+            assert links, f"no test: {row}"
+            missing = [link for link in links if not (page.parent / link).is_file()]
+            assert missing == [], row

@@ -32,6 +32,7 @@ CHUNK = 100_000  # bytes of an event of a stream
 HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
 OLLAMA_HEAD = {"model": "m", "created_at": "2026-01-01T00:00:00Z"}
 
+STREAMS = ("stream", "blank")
 CASES = ("whole", "stream", "calls", "deep", "blank")
 CALLERS = ("alone", "invoke", "stream", "llamaindex", "llamaindex-stream", "server")
 
@@ -164,20 +165,17 @@ def make_llm(port: int, case: str) -> Any:  # noqa: ANN401 - imported in the fun
 
 def ask(caller: str, port: int, case: str) -> int:
     """Ask once, as a caller, and return the length of the answer."""
-    if caller == "alone":
-        model = chat_models(port, case)[case]
-        if case in ("stream", "blank"):
-            return sum(len(chunk.content) for chunk in model.stream("question"))
-        return len(str(model.invoke("question").content))
-    if caller == "invoke":
-        return len(str(make_chat(port, case).invoke("question").content))
-    if caller == "stream":
-        return sum(len(chunk.content) for chunk in make_chat(port, case).stream("question"))
-    if caller == "llamaindex":
-        return len(make_llm(port, case).complete("question").text)
-    if caller == "llamaindex-stream":
-        return sum(len(chunk.delta or "") for chunk in make_llm(port, case).stream_complete("q"))
-    return asyncio.run(_ask_server(port, case))
+    if caller == "server":
+        return asyncio.run(_ask_server(port, case))
+    if caller.startswith("llamaindex"):
+        llm = make_llm(port, case)
+        if caller == "llamaindex":
+            return len(llm.complete("question").text)
+        return sum(len(chunk.delta or "") for chunk in llm.stream_complete("question"))
+    model = chat_models(port, case)[case] if caller == "alone" else make_chat(port, case)
+    if caller == "stream" or (caller == "alone" and case in STREAMS):
+        return sum(len(chunk.content) for chunk in model.stream("question"))
+    return len(str(model.invoke("question").content))
 
 
 async def _ask_server(port: int, case: str) -> int:
@@ -188,7 +186,7 @@ async def _ask_server(port: int, case: str) -> int:
 
     app = create_app(make_chat(port, case))
     body = {"model": "auto", "messages": [{"role": "user", "content": "question"}]}
-    body["stream"] = case in ("stream", "blank")
+    body["stream"] = case in STREAMS
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://tryage") as client:
         reply = await client.post("/v1/chat/completions", json=body, timeout=600)

@@ -68,10 +68,10 @@ def answer_size(answer: Any) -> int:
         answer = answer.get("raw")
     if not isinstance(answer, AIMessage):
         return 0
-    is_chunk = isinstance(answer, AIMessageChunk)
-    return text_size(answer.content) + text_size(
-        answer.tool_call_chunks if is_chunk else answer.tool_calls
-    )
+    calls: Any = answer.tool_calls
+    if isinstance(answer, AIMessageChunk):
+        calls = answer.tool_call_chunks
+    return text_size(answer.content) + text_size(calls)
 
 
 def check_stream(stream: PeekedStream) -> PeekedStream:

@@ -25,6 +25,8 @@ _MODEL_NAME = re.compile(r"""\w[^\s/\\<>&"'`?#|]*(?:/\w[^\s/\\<>&"'`?#|]*)?""")
 
 _MAX_SIZE = 1e15  # parameters or bytes; a thousand times the largest model
 
+_MAX_TAGS = 10_000  # that are read; models have some dozens
+
 _MAX_FILES = 20_000  # a repository with more is a data set in a model repository
 
 
@@ -168,7 +170,7 @@ class ParsedRecord:
 
 def parse_record(record: HubRecord, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
     """Parse the shared parts of a record."""
-    tags = as_strings(record["tags"]) if isinstance(record.get("tags"), list) else ()
+    tags = as_strings(list(as_list(record.get("tags"))[:_MAX_TAGS]))
     return ParsedRecord(
         name=name,
         fetched_at=fetched_at,

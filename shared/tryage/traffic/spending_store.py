@@ -185,8 +185,8 @@ def _spending(row: Any) -> Spending:  # noqa: ANN401 - a row of SQLAlchemy has n
         content = json.loads(row.content)
         costs = tuple(map(stored_number, content.pop("costs", ())))
         amounts = (stored_number(row.spent), stored_number(row.reserved))
-        requests, counts = int(row.requests), {k: stored_number(v) for k, v in content.items()}
-        return Spending(*amounts, requests, costs, **counts)
+        sums: dict[str, Any] = {name: stored_number(value) for name, value in content.items()}
+        return Spending(*amounts, int(row.requests), costs, **sums)
 
 
 def _purse(row: Any) -> Purse:  # noqa: ANN401 - a row of SQLAlchemy has no class of its own
