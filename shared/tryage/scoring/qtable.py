@@ -36,6 +36,10 @@ _CELL_FIELD_OF_FACT = {
     "latency": "latencies",
 }
 
+# What a spreadsheet takes for the beginning of a formula, the wide signs too (OWASP, "CSV
+# Injection").
+_FORMULA_STARTS = "=+-@\t\r\uff1d\uff0b\uff0d\uff20"
+
 
 @dataclass(frozen=True, eq=False)
 class QTable:
@@ -240,7 +244,14 @@ class QTable:
             MissingExtraError: pyarrow is not installed.
         """
         columns: Any = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_columns(columns, Path(path), escape_formulas=escape_formulas)
+        if escape_formulas:
+            if Path(path).suffix != ".csv":
+                raise QTableError(f"only a .csv file has formulas to escape, got {Path(path).name}")
+            texts = {
+                name: columns[name] for name in ("prompts", "experts", "categories", "sources")
+            }
+            columns |= {name: texts[name] and _escape_formulas(texts[name]) for name in texts}
+        write_columns(columns, Path(path))
 
     def equals(self, other: QTable) -> bool:
         """Return whether both tables hold the same values; a gap equals a gap."""
@@ -346,3 +357,8 @@ def _known_mean(matrix: Float32Array) -> FloatArray:
     total = np.nansum(matrix, axis=0, dtype=np.float64)
     mean: FloatArray = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
     return mean
+
+
+def _escape_formulas(texts: Iterable[str | None]) -> tuple[str | None, ...]:
+    """Return texts with a ' before each that a spreadsheet would take for a formula."""
+    return tuple(f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts)

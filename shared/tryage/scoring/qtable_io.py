@@ -66,10 +66,6 @@ _MAX_ROWS, _MAX_ROW_SHARE = 1_000_000, 20  # rows in any case, and for each byte
 # A table is dense in memory: this many cells may be almost empty.
 _MAX_SPARSE_CELLS, _MIN_DENSITY = 10_000_000, 0.01
 
-# What a spreadsheet takes for the beginning of a formula, with the wide signs (OWASP, "CSV
-# Injection").
-_FORMULA = r"^([=+\-@\t\r\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])"
-
 _CELL_BYTES = 28  # of one matrix while it is made
 
 _BLOCK_BYTES = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
@@ -146,17 +142,14 @@ def _parse_rows(path: Path, rows: pa.Table, score_scale: float, loss: str) -> QT
     )
 
 
-def write_columns(columns: QTableColumns, path: Path, *, escape_formulas: bool = False) -> None:
+def write_columns(columns: QTableColumns, path: Path) -> None:
     """Write columns as long rows; `QTable.write` describes the file and the errors."""
     require_extra("pyarrow", "evaluate")
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
     if path.suffix not in writers:
         raise QTableError(f"cannot write {path.name}: name it .parquet, .csv or .jsonl")
-    if escape_formulas and path.suffix != ".csv":
-        raise QTableError(f"only a .csv file has formulas to escape, got {path.name}")
-    rows = _to_long_rows(columns)
     with replace_file(path) as partial_path:
-        writers[path.suffix](_without_formulas(rows) if escape_formulas else rows, partial_path)
+        writers[path.suffix](_to_long_rows(columns), partial_path)
 
 
 class ShardWriter:
@@ -544,18 +537,6 @@ def _write_csv(rows: pa.Table, path: Path) -> None:
     from pyarrow import csv
 
     csv.write_csv(rows, path)
-
-
-def _without_formulas(rows: pa.Table) -> pa.Table:
-    """Put a ' before each text that a spreadsheet would take for a formula."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    for i, field in enumerate(rows.schema):
-        if pa.types.is_string(field.type):
-            escaped = compute.replace_substring_regex(rows[i], pattern=_FORMULA, replacement=r"'\1")
-            rows = rows.set_column(i, field.name, escaped)
-    return rows
 
 
 def _write_jsonl(rows: pa.Table, path: Path) -> None:
