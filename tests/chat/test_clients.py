@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tryage.chat.clients import ClientPool, HubClientFactory, hub_models
+from tryage.chat.clients import ClientPool, HubClientFactory, client_key, hub_models
 from tryage.errors import InputError
 
 
@@ -124,3 +124,22 @@ def test_a_factory_neither_shows_nor_pickles_its_token():
     assert b"secret" not in written
     again = pickle.loads(written)  # noqa: S301 - written just above
     assert (again.build, again.name, again.settings) == (dict, "org/a", {"timeout": 3})
+
+
+def test_the_key_of_a_client_is_found_while_another_thread_uses_it_for_the_first_time():
+    """Clients of LangChain keep what they compute at their first call."""
+
+    class Key:
+        def __init__(self, client):
+            self.client = client
+
+        def get_secret_value(self):
+            self.client.computed = "at the first call"
+            return "a secret"
+
+    class Client:
+        def __init__(self):
+            self.api_key = Key(self)
+            self.base_url = "http://127.0.0.1"
+
+    assert client_key(Client()) == client_key(Client())

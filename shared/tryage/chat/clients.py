@@ -239,9 +239,10 @@ class ClientIdentity:
 
 def _connection_settings(client: object) -> Iterator[tuple[str, str]]:
     """Yield the addresses and the credentials among a client's attributes, with their names."""
-    for name, value in getattr(client, "__dict__", {}).items():
-        nested = value.items() if isinstance(value, Mapping) else [(name, value)]
-        for inner_name, inner_value in nested:
+    # Copies: another thread may use the client for the first time, which adds attributes.
+    for name, value in dict(getattr(client, "__dict__", {})).items():
+        nested = dict(value) if isinstance(value, Mapping) else {name: value}
+        for inner_name, inner_value in nested.items():
             text = _text_of(inner_value)
             if text and ("://" in text or is_secret(str(inner_name), inner_value)):
                 yield str(inner_name), text

@@ -53,7 +53,8 @@ class LearnedPerception(Perception):
     the known experts. `observed_experts` are the unmeasured experts for which feedback arrived.
     `forecasts` are means by category `(n_categories, n_experts)` of a measure, such as
     `output_tokens`. `report` holds figures that were measured while training, on prompts that were
-    not trained on. The `second_stage` is a slower perception that a router asks where two experts are close.
+    not trained on. The `second_stage` is a slower perception that a router asks where two experts
+    are close.
     `uncertainty` was fitted on prompts that were not trained on; perceptions of earlier versions
     have none.
     """
