@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
@@ -67,7 +67,7 @@ class TryageRouter(RouterInvokeMixin):
     """
 
     router: Router = Field(exclude=True, repr=False)
-    runnables: dict[str, Runnable[Any, Any]] | None = None
+    runnables: dict[str, Runnable[Any, Any]] | None = Field(default=None, repr=False)
     input_key: str | None = None
     pretrained: dict[str, str] | None = None
 
@@ -228,6 +228,11 @@ class TryageRouter(RouterInvokeMixin):
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Draw the router with an edge to each of its runnables."""
         return build_graph(self, self._session.runnables, config)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show the runnables by their names: they may show keys of their own."""
+        names = None if self.runnables is None else list(self.runnables)
+        yield from [*super().__repr_args__(), ("runnables", names)]
 
     def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
         """Pickle without the keys that runnables hold, at any depth."""

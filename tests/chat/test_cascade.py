@@ -230,6 +230,18 @@ async def test_a_check_that_fails_keeps_nothing(ask, make_session, caplog):
     assert "a secret" in caplog.text  # where the author of the check looks for its mistake
 
 
+async def test_the_log_of_a_check_that_fails_shows_no_key(ask, make_session, caplog):
+    message = "refused: api_key=kwozqmtr"  # a traceback shows the line that raises
+
+    def broken(_):
+        raise RuntimeError(message)
+
+    with caplog.at_level(logging.DEBUG, "tryage.chat.cascade"):
+        await ask(make_session(cascade(verify=broken)), {"small": "short", "big": "long"})
+    assert "refused: api_key=***" in caplog.text
+    assert "kwozqmtr" not in caplog.text
+
+
 async def test_only_the_first_step_is_hedged(ask, make_session):
     policy = cascade(verify=refuse) | Hedge(seconds=0.001, max_share=1.0)
 

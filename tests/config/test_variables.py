@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.config.variables import expand_variables, find_secrets, shown
+from tryage.config.variables import describe_variable, expand_variables, find_secrets, shown
 from tryage.errors import InputError
 
 
@@ -17,6 +17,20 @@ def test_variables_are_filled_in_wherever_they_stand():
 def test_what_is_no_name_of_a_variable_is_refused(text):
     with pytest.raises(InputError, match="no variable"):
         expand_variables(text, {})
+
+
+@pytest.mark.parametrize("text", ["${kwozqmtr}", "${K wozqmtr}", "${Kwozqmtr1}", "${4kwozqmtr}"])
+def test_a_key_where_the_name_of_a_variable_is_meant_is_not_repeated(text):
+    with pytest.raises(InputError) as info:
+        expand_variables(text, {})
+    assert "wozqmtr" not in str(info.value)
+
+
+def test_the_usual_name_of_a_variable_is_told():
+    with pytest.raises(InputError, match="variable HOUSE_KEY_2 is not set"):
+        expand_variables("${HOUSE_KEY_2}", {})
+    assert describe_variable("HF_TOKEN") == "the variable HF_TOKEN"
+    assert describe_variable("kwozqmtr") == "the variable named there"
 
 
 @pytest.mark.parametrize(

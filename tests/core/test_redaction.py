@@ -23,6 +23,7 @@ from tryage.core.redaction import (
     redact,
     redacted_error,
     sent_credentials,
+    sent_texts,
     without_credentials,
     without_secrets,
 )
@@ -363,3 +364,37 @@ def test_an_odd_request_breaks_nothing(request_):
     error = ValueError("wrong")
     error.request = request_
     assert describe_error(error) == "ValueError: wrong"
+
+
+PROMPT = "My name is Zacharias Quendolin, and my knee hurts."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages": [{"role": "user", "content": "%s"}]}',
+        b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "%s"}]}]}',
+        b'{"contents": [{"parts": [{"text": "%s"}]}]}',
+        b'{"input": "%s"}',
+    ],
+    ids=["OpenAI", "parts", "Gemini", "responses"],
+)
+@pytest.mark.parametrize("quoted", [PROMPT, PROMPT[:30] + "..."], ids=["whole", "in part"])
+def test_a_message_ends_where_it_repeats_the_prompt(body, quoted):
+    error = RuntimeError(f"flagged: {quoted} Change it.")
+    error.response = failed_request(content=body.replace(b"%s", PROMPT.encode())).response
+    assert describe_error(error) == "RuntimeError: flagged: ***"
+    assert str(redacted_error(error)) == "RuntimeError: flagged: ***"
+
+
+def test_words_of_an_error_that_are_no_text_of_the_request_stay():
+    body = b'{"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": "Hello"}]}'
+    error = RuntimeError("Hello, the model gpt-5.4-mini does not exist")
+    error.response = failed_request(content=body).response
+    assert sent_texts(error) == frozenset()
+    assert describe_error(error) == "RuntimeError: Hello, the model gpt-5.4-mini does not exist"
+
+
+def test_the_password_among_the_arguments_of_a_tool_is_masked():
+    call = b'{"function": {"name": "f", "arguments": "{\\"password\\": \\"kwozqmtr\\"}"}}'
+    assert sent_credentials(failed_request(content=b'{"tool_calls": [%s]}' % call)) == {"kwozqmtr"}

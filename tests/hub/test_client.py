@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import inspect
 import itertools
+import json
 import threading
 import time
 from dataclasses import replace
@@ -243,6 +245,22 @@ def test_a_person_who_waits_is_told_why_from_the_second_failure_on(hub, caplog):
     assert len(told) == 2
     assert all("503" in text and "the next attempt is in" in text for text in told)
     assert all(at(hub).token is None or at(hub).token not in text for text in told)
+
+
+@pytest.mark.parametrize("before", [0, 180, 190], ids=["whole", "near the cut", "at the cut"])
+@pytest.mark.parametrize("status", [400, 401, 429, 503])
+def test_a_hub_that_repeats_the_token_shows_no_part_of_it(hub, status, before):
+    token = "kwozqmtr37zq81bw"  # noqa: S105 - opens nothing
+    written = [token, base64.b64encode(token.encode()).decode()]
+
+    def repeat(_, __):
+        words = "x" * before + f" {' and '.join(written)} are wrong"
+        return FakeResponse(status, json.dumps({"error": words}).encode())
+
+    hub.fail(repeat, times=None)
+    with pytest.raises(errors.HubError) as info:
+        ask(at(hub, token=token, retries=1), "pages")
+    assert not [part for one in written for part in (one, one[:8]) if part in str(info.value)]
 
 
 def test_a_person_who_waits_for_the_quota_is_told_so(hub, caplog):

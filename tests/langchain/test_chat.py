@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import sys
 import types
@@ -197,6 +198,28 @@ def test_no_key_is_in_a_repr_a_trace_a_cache_key_or_a_pickle():
     strings = ChatTryage.from_models(["openai:gpt-3.5-turbo"], api_key=SECRET, timeout=3)
     strings._clients.get_client("openai:gpt-3.5-turbo")
     assert SECRET.encode() not in pickle.dumps(strings)
+
+
+def test_no_key_in_the_parameters_of_a_model_is_in_the_key_of_a_cache():
+    models = {"mini": openai("gpt-4o-mini", extra_body={"user_key": "kwozqmtr", "tier": "flex"})}
+    chat = ChatTryage.from_models(models)
+    assert "kwozqmtr" not in str(chat._identifying_params)
+    assert "flex" in chat._get_llm_string()
+
+
+def test_no_key_of_a_model_that_can_be_pickled_is_in_a_pickle():
+    anthropic = pytest.importorskip("langchain_anthropic")
+    model = anthropic.ChatAnthropic(model="claude-opus-5", api_key=SECRET, max_tokens=7)
+    models = {"object": model, "partial": functools.partial(ChatOpenAI, api_key=SECRET)}
+    chat = ChatTryage.from_models(
+        models, router=Router(FixedPerception({"object": 0.1, "partial": 0.2}))
+    )
+    data = pickle.dumps(chat)
+    assert SECRET.encode() not in data
+    again = pickle.loads(data)  # noqa: S301 - written here
+    assert again.models["object"] is again._clients.get_client("object")
+    assert again.models["object"].max_tokens == 7
+    assert chat.route("Hi").first == again.route("Hi").first == "object"
 
 
 def test_no_token_for_the_hub_is_in_a_pickle():

@@ -320,6 +320,17 @@ async def test_a_routing_failure_is_logged_and_the_agents_own_model_answers(
     assert "secret question" not in caplog.text
 
 
+async def test_the_log_of_a_routing_failure_shows_no_key(
+    run, models, agent_model, user_input, caplog
+):
+    broken = FailingPerception(["small", "big"], ValueError("refused: api_key=kwozqmtr"))
+    agent = create_agent(agent_model, middleware=[TryageMiddleware(models, Router(broken))])
+    with caplog.at_level(logging.DEBUG, "tryage_langchain.middleware"):
+        await run(agent, user_input("a question"))
+    assert "refused: api_key=***" in caplog.text
+    assert "kwozqmtr" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [None, KeyError("bug"), ValueError("bug")])
 async def test_after_a_routing_failure_the_declared_default_answers(
     run, models, agent_model, user_input, error

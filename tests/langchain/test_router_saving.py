@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 from langchain_core.load import dumpd, dumps, load, loads
@@ -89,3 +90,16 @@ def test_the_repr_holds_neither_weights_nor_experts(saved_folder):
     assert text.count("\n") == 0
     assert "Perception" not in text
     assert "Library" not in text
+
+
+def test_a_repr_and_a_pickle_hold_no_key_of_a_runnable(names):
+    anthropic = pytest.importorskip("langchain_anthropic")
+    child = anthropic.ChatAnthropic(model="claude-opus-5", api_key="kwozqmtr")
+    bound = child.bind(extra_headers={"Authorization": "kwozqmtr", "X-Team": "a"})
+    tryage_router = TryageRouter(Router.from_pretrained(), {names[0]: bound})
+    assert "kwozqmtr" not in repr(tryage_router)
+    assert names[0] in repr(tryage_router)
+    data = pickle.dumps(tryage_router)
+    assert b"kwozqmtr" not in data
+    again = pickle.loads(data)  # noqa: S301 - our own
+    assert again.runnables[names[0]].kwargs == {"extra_headers": {"X-Team": "a"}}

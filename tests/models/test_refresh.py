@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import traceback
 from contextlib import ExitStack
 
 import pytest
@@ -194,6 +195,25 @@ def test_a_server_that_refuses_or_is_not_there_is_one_clear_error(serve):
         update_snapshot(serve(b"", status=404))
     with pytest.raises(CatalogueError, match=r"127\.0\.0\.1 gave no snapshot"):
         update_snapshot("http://127.0.0.1:9/models.json.gz")
+
+
+@pytest.mark.parametrize("status", [200, 302, 403])
+def test_no_error_shows_the_query_of_an_address(serve, status, small, monkeypatch):
+    old = encode_snapshot(small | {"made": "2020-01-01"})
+    query = "?sig=kwozqmtr"  # a traceback shows the line of the call
+    url = serve(old, status, Location=f"/there{query}") + query
+    monkeypatch.setattr(refresh, "_TIMEOUT", 5.0)
+    with pytest.raises(CatalogueError) as info:
+        update_snapshot(url)
+    printed = "".join(traceback.format_exception(info.value))
+    assert "kwozqmtr" not in printed
+    assert "127.0.0.1" in str(info.value)
+
+
+def test_an_address_that_cannot_be_read_is_not_repeated():
+    with pytest.raises(InputError, match="cannot be read") as info:
+        update_snapshot("https://me:kwozqmtr@[host/models.json.gz")
+    assert "kwozqmtr" not in str(info.value)
 
 
 def test_an_answer_without_end_is_refused(serve, monkeypatch):

@@ -95,6 +95,14 @@ def test_a_second_stage_that_fails_leaves_the_decision_to_the_first(perception, 
     assert "failed with PerceptionError; the first decides. Number of prompts: 1" in caplog.text
 
 
+def test_the_warning_about_a_second_stage_has_no_word_of_a_prompt(perception, caplog):
+    error = RuntimeError("cannot read: my name is Quendolin")
+    perception.second_stage = stage(FailingPerception(("small", "large"), error))
+    chosen(Router(perception), CLOSE)
+    assert "RuntimeError" in caplog.text
+    assert "Quendolin" not in caplog.text
+
+
 def test_feedback_teaches_both_stages():
     first = LearningPerception({"small": 0.3, "large": 0.32})
     first.second_stage = stage(LearningPerception({"small": 0.1, "large": 0.2}))

@@ -92,6 +92,16 @@ def test_a_shadow_that_fails_harms_no_call_and_no_record(good, read_log, caplog,
     assert "Answers are not affected" in warnings[0].getMessage()
 
 
+def test_the_warning_about_a_shadow_has_no_word_of_a_prompt(good, caplog):
+    error = ValueError("cannot read: my name is Quendolin")
+    shadow = Shadow(Router(FailingPerception(("large", "medium", "small"), error)), beside=good)
+    with caplog.at_level(logging.INFO):
+        shadow.route("my name is Quendolin")
+        shadow.flush()
+    assert "ValueError" in caplog.text
+    assert "Quendolin" not in caplog.text
+
+
 def test_one_prompt_that_the_shadow_cannot_route_leaves_the_others(good, read_log):
     def predict(text):
         if text == "bad":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,8 @@ _MAX_REDACTED_CHARS = 10_000  # `redact` drops the rest of a longer text
 _MAX_MESSAGE_CHARS = 300
 _MAX_CAUSES = 8  # a cycle of causes ends
 _MIN_KNOWN_CHARS = 6  # a shorter credential of a request is a word such as "none"
-_MAX_BODY_BYTES = 65_536  # of a request, in which credentials are looked for
+_MAX_BODY_BYTES = 2**20  # of a request, in which credentials and texts are looked for
+_MIN_TEXT_CHARS, _TEXT_CHARS = 12, 24  # by so many characters a text of a request is known
 
 # Each pattern reads a text once, from left to right: no part of it can match in two ways. What a
 # group named `kept...` matches stays.
@@ -145,17 +146,21 @@ def mask_known(text: str, *secrets: str | None) -> str:
 def describe_error(error: BaseException, *secrets: str | None) -> str:
     """Return an error in one line without secrets: its class and the start of its message.
 
-    Whatever its request has carried as a credential is masked, too. Control characters, with which
-    a server could change what a terminal shows, are escapes.
+    Whatever its request has carried as a credential is masked, too. A message that repeats a text
+    of the request, such as the prompt, ends there. Control characters, with which a server could
+    change what a terminal shows, are escapes.
     """
-    return _describe(error, *secrets, *sent_credentials(error))
+    return _describe(error, sent_texts(error), *secrets, *sent_credentials(error))
 
 
-def _describe(error: BaseException, *secrets: str | None) -> str:
+def _describe(error: BaseException, texts: Iterable[str], *secrets: str | None) -> str:
     name = type(error).__name__
     text = ""
     with suppress(Exception):  # a message that cannot be made
-        text = str(error)
+        text = str(error)[: 4 * _MAX_REDACTED_CHARS]
+    starts = [text.find(form) for one in texts for form in (one, json.dumps(one)[1:-1])]
+    if any(start >= 0 for start in starts):
+        text = text[: min(start for start in starts if start >= 0)] + MASK
     message = escape_line(" ".join(redact(text, *secrets).split()))[:_MAX_MESSAGE_CHARS]
     return f"{name}: {message}" if message else name
 
@@ -166,10 +171,10 @@ def redacted_error(error: BaseException, *secrets: str | None) -> ClientError:
     Logs and tracebacks print causes in full. The traceback is kept; a message that was redacted
     before stays as it is.
     """
-    known = (*secrets, *sent_credentials(error))
+    known, texts = (*secrets, *sent_credentials(error)), sent_texts(error)
     cause: ClientError | None = None
     for original in reversed(list(_causes(error))):
-        redacted = ClientError(_describe(original, *known))
+        redacted = ClientError(_describe(original, texts, *known))
         redacted.__cause__ = cause
         cause = redacted.with_traceback(original.__traceback__)
     assert cause is not None  # noqa: S101 - there is at least the error itself
@@ -197,6 +202,9 @@ _PLAIN_HEADERS = re.compile(
     r"accept.*|content-.*|connection|host|user-agent|transfer-encoding|x-stainless-.*|traceparent"
     r"|anthropic-.*|openai-.*|http-referer|x-title|.*-version|date|expect|te|via"
 )
+_TEXT_NAMES = frozenset(
+    {"content", "text", "input", "inputs", "prompt", "system", "instructions", "query"}
+)
 _PLAIN_PARAMETERS = frozenset({"api-version", "version", "alt", "model", "beta"})
 
 _ADDRESS_PARTS = re.compile(
@@ -219,13 +227,25 @@ def sent_credentials(error: BaseException) -> frozenset[str]:
     headers and parameters that not every client sends, passwords in the address, and what is named
     as a credential in a JSON body; for requests of httpx, httpx2 and requests.
     """
-    found: set[str] = set()
-    for link in _causes(error, suppressed=True):
-        for request in _requests_of(link):
-            found |= set(_credentials_of(request))
+    found = {one for request in _requests(error) for one in _credentials_of(request)}
     return frozenset(
         text for text in found if len(text) >= _MIN_KNOWN_CHARS and text not in _PLACEHOLDERS
     )
+
+
+def sent_texts(error: BaseException) -> frozenset[str]:
+    """Return the beginnings of the texts that the failed request of an error carried, as JSON.
+
+    A provider may repeat a prompt in an error, whole or in part.
+    """
+    found = {one for request in _requests(error) for one in _texts_in(_json_body(request))}
+    return frozenset(one[:_TEXT_CHARS] for one in found if len(one) >= _MIN_TEXT_CHARS)
+
+
+def _requests(error: BaseException) -> Iterator[object]:
+    """Yield the requests of an error and of its causes."""
+    for link in _causes(error, suppressed=True):
+        yield from _requests_of(link)
 
 
 def _requests_of(error: object) -> Iterator[object]:
@@ -248,9 +268,16 @@ def _credentials_of(request: object) -> Iterator[str]:
         if parts is not None:
             yield _decoded((parts["user"] or "").partition(":")[2])
             yield from _parameters(parts["query"] or "")
+    yield from _named_credentials(_json_body(request))
+
+
+def _json_body(request: object) -> object:
+    """Return the body of a request, None if it is no JSON, or a very long one."""
+    with suppress(Exception):  # a stream that was not read, or another library
         body = getattr(request, "content", None) or getattr(request, "body", None) or b""
         if len(body) <= _MAX_BODY_BYTES:
-            yield from _named_credentials(json.loads(body or b"null"))
+            return json.loads(body)
+    return None
 
 
 def _parameters(query: str) -> Iterator[str]:
@@ -282,8 +309,24 @@ def _named_credentials(value: object, name: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _named_credentials(inner, name)
-    elif isinstance(value, str) and name and _is_secret_name(name):
-        yield value
+    elif isinstance(value, str):
+        if _is_secret_name(name):
+            yield value
+        elif name == "arguments":  # of a tool, as a text with JSON
+            with suppress(ValueError, RecursionError):
+                yield from _named_credentials(json.loads(value))
+
+
+def _texts_in(value: object, name: str = "") -> Iterator[str]:
+    """Yield the texts in JSON that stand where the protocols of providers have prompts."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts_in(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_in(inner, name)
+    elif isinstance(value, str) and name in _TEXT_NAMES:
+        yield value.lstrip()
 
 
 def _forms(secret: str) -> Iterator[str]:

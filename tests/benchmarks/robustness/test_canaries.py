@@ -1,0 +1,85 @@
+"""Short runs of the canaries: no secret is anywhere, and the search would have found it."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks" / "robustness"
+
+NAMES = ("canary_search", "canary_servers", "canary_chat", "canary_operations", "canaries")
+
+
+@pytest.fixture
+def canaries(monkeypatch):
+    if not FOLDER.is_dir():
+        pytest.skip("the benchmarks are not part of this copy")
+    for name in ("langchain_openai", "langchain_anthropic", "langchain_ollama", "psycopg"):
+        pytest.importorskip(name)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module("canaries")
+    for name in NAMES:
+        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("run", "form"),
+    [
+        ("langchain_pickles", "short"),
+        ("langchain_call_settings", "signs"),
+        ("settings_files", "lower-case words"),
+        ("traffic_addresses", "quotes"),
+    ],
+)
+def test_no_secret_is_where_it_must_not_be(canaries, run, form):
+    sweep = canaries.sweep_run(canaries.RUNS[run], form)
+    assert sweep.n_searched > 20
+    assert [leak for leak in sweep.leaks() if not canaries.is_of_others(leak)] == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda secret: secret,
+        lambda secret: secret[:-1],
+        lambda secret: quote(secret, safe=""),
+        lambda secret: json.dumps({"key": secret}),
+        lambda secret: base64.b64encode(b"me:" + secret.encode()).decode(),
+        lambda secret: secret.encode("utf-16-le"),
+        lambda secret: secret.encode().hex(),
+    ],
+)
+def test_a_secret_is_found_however_it_is_written(canaries, tmp_path, written):
+    for form in canaries.FORMS:
+        sweep = canaries.Sweep(form, tmp_path)
+        secret = sweep.canary("place")
+        sweep.add("surface", written(secret))
+        sweep.add("requests of its own server", secret, knows=frozenset({"place"}))
+        sweep.add("nothing", "Hello")
+        assert [(leak.place, leak.surface) for leak in sweep.leaks()] == [("place", "surface")]
+        assert sweep.n_searched == 2
+
+
+def test_logs_output_files_and_warnings_are_searched(canaries):
+    def run(sweep):
+        import logging
+        import os
+        import warnings
+
+        secret = sweep.canary("place")
+        logging.getLogger("tryage.test").debug("key %s", secret)
+        warnings.warn(secret, stacklevel=1)
+        os.write(1, secret.encode())
+        Path("file.txt").write_text(secret)
+        sweep.add_error("error", ValueError(secret))
+
+    found = {leak.surface for leak in canaries.sweep_run(run, "no prefix").leaks()}
+    assert found == {
+        "log of Tryage", "standard output and error", "file file.txt", "error: text",
+        "error: traceback", "error: pickle",
+    }  # fmt: skip
