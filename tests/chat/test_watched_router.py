@@ -101,3 +101,43 @@ def test_threads_decide_by_whole_settings_while_the_file_changes_fifty_times(rou
     assert not wrong
     assert set(decided) >= {"gpt-5.4-nano"}
     assert router.policy.limit == 54
+
+
+def predicted(router):
+    return {one.name: one.predicted_loss for one in router.route(PROMPT).ranking}
+
+
+@pytest.mark.parametrize(
+    "tables", ['[[models]]\nname = "gpt-5.4"\n', "", "[router]\nstrict = true\n"]
+)
+def test_what_was_observed_without_a_log_stays_when_the_settings_change(path, tables):
+    path.write_text(tables + "[preferences]\nanswer_value = 1\n")
+    router = Router.from_config(path, watch=True)
+    before = predicted(router)
+    for _ in range(3):
+        router.observe(router.route(PROMPT), 1.0)
+    learned = predicted(router)
+    assert learned != before
+    path.write_text(tables + "[preferences]\nanswer_value = 2\n")
+    assert router.reload()
+    assert predicted(router) == learned
+    router.close()
+
+
+@pytest.mark.parametrize("tables", ["", "[router]\nstrict = true\n"])
+def test_what_was_learned_from_a_log_is_learned_once_when_the_settings_change(path, tables):
+    pytest.importorskip("sqlalchemy")
+    tables += '[traffic]\nurl = "sqlite:///log.db"\n[preferences]\nanswer_value = '
+    path.write_text(tables + "1\n")
+    router = Router.from_config(path, watch=True)
+    fingerprint = router.log.fingerprint
+    decision = router.route(PROMPT)
+    router.feedback(decision.id, 0.0, kind="test")
+    learned = predicted(router)
+    path.write_text(tables + "2\n")
+    assert router.reload()
+    assert router.log.fingerprint == fingerprint  # else the rows of before say nothing any more
+    assert predicted(router) == learned
+    assert predicted(Router.from_config(path)) == learned
+    router.close()
+    router.traffic.close()

@@ -52,12 +52,13 @@ _SQLITE = "sqlite:///"
 class RoutingParts:
     """What settings say of routing, as objects; policies are made for a router, and come after it.
 
-    `base` predicts; None is the bundled router as it is. `experts` are the facts that the file
-    tells about its models.
+    `base` predicts; None is the bundled router as it is, and `predictor` is then that one.
+    `experts` are the facts that the file tells about its models.
     """
 
     loaded: LoadedConfig
     base: Router | None
+    predictor: Router
     experts: tuple[Expert, ...]
     preferences: Preferences
     traffic: Traffic | None
@@ -107,10 +108,11 @@ def configure(loaded: LoadedConfig, earlier: ConfiguredRouter | None = None) -> 
             all that is wrong with rules and policies, or what comes before them, with the lines.
         MissingExtraError: something needs an extra that is not installed.
     """
-    config = loaded.config
+    config, base = loaded.config, _base_router(loaded, earlier)
     parts = RoutingParts(
         loaded,
-        base=_base_router(loaded, earlier),
+        base=base,
+        predictor=_bundled_router(earlier) if base is None else base,
         experts=tuple(map(make_expert, config.models)),
         preferences=make_preferences(config.preferences),
         traffic=_open_log(loaded),
@@ -177,6 +179,13 @@ def _base_router(loaded: LoadedConfig, earlier: ConfiguredRouter | None) -> Rout
     return router
 
 
+def _bundled_router(earlier: ConfiguredRouter | None) -> Router:
+    """Return the bundled router; that of the earlier settings, with what it has learned."""
+    if earlier is not None and earlier.parts.base is None:
+        return earlier.parts.predictor
+    return Router.from_pretrained()
+
+
 def router_path(loaded: LoadedConfig) -> str | None:
     """Return a folder beside the file if there is one, else the id as it is."""
     path = loaded.config.router.path
@@ -207,8 +216,7 @@ def _open_log(loaded: LoadedConfig) -> Traffic | None:
 
 def _router_without_policy(parts: RoutingParts) -> Router:
     """Return a router over the models of the file, or over all of the base without any."""
-    loaded = parts.loaded
-    base = Router.from_pretrained() if parts.base is None else parts.base
+    loaded, base = parts.loaded, parts.predictor
     if not loaded.config.models:
         return _router_over_base(parts, base)
     with loaded.at("models"):
@@ -233,9 +241,12 @@ def _router_over_base(parts: RoutingParts, base: Router) -> Router:
     if parts.default is not None:
         with loaded.at("router", "default"):
             default = base.library[parts.default].name
+    perception = base.perception
+    if parts.traffic is not None:  # what is learned from the log is in the log, and not in `base`
+        perception = perception.around(perception.innermost().copy())
     with loaded.at("router"):
         return Router(
-            base.perception,
+            perception,
             base.library,
             preferences=merge_preferences(base.preferences, parts.preferences),
             constraints=base.constraints,
