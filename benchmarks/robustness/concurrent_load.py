@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MODELS = {"alpha": "gpt-5.4", "beta": "claude-opus-4-8", "gamma": "gpt-5.4-nano"}
 TOPICS = ("Prove that {} is prime.", "Translate {} into French.", "Write code that sorts {}.")
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+URL_VARIABLE = "TRYAGE_LOAD_LOG"
 BUDGET = 1e6  # USD, which nobody spends: what is spent must be what was billed
 
 
@@ -70,7 +72,7 @@ class EchoLLM(CustomLLM):
 alpha, beta, gamma = (EchoModel(label=name) for name in MODELS)  # the file of settings names them
 
 
-def settings_of(generation: int, url: str) -> str:
+def settings_of(generation: int) -> str:
     """Return a file of settings in which all prices and the preferences tell its generation."""
     tables = [
         f'[[models]]\nname = "{name}"\nclient = "concurrent_load:{name}"\n'
@@ -79,7 +81,7 @@ def settings_of(generation: int, url: str) -> str:
         for i, (name, like) in enumerate(MODELS.items())
     ]
     policy = f'[[policies]]\nkind = "Budget"\nusd_per_month = {BUDGET}\nlabel = "all"\n'
-    log = f'[traffic]\nurl = "{url}"\nqueue_size = 1000000\n'
+    log = f'[traffic]\nurl = "${{{URL_VARIABLE}}}"\nqueue_size = 1000000\n'
     return "\n".join([*tables, f"[preferences]\nanswer_value = {generation}.5\n", log, policy])
 
 
@@ -87,9 +89,10 @@ class Load:
     """One ChatTryage of a file of settings, a TryageLLM, a server and a router of the Hub."""
 
     def __init__(self, folder: Path, url: str, hub: HubSettings, findings: Findings) -> None:
-        self.folder, self.url, self.hub, self.findings = folder, url, hub, findings
+        self.folder, self.hub, self.findings = folder, hub, findings
+        os.environ[URL_VARIABLE] = url  # no file may hold the address of a server with an account
         self.path, self.generation = folder / "tryage.toml", 1
-        self.path.write_text(settings_of(1, url))
+        self.path.write_text(settings_of(1))
         self.chat = ChatTryage.from_config(self.path, watch=True)
         self.llm = TryageLLM(llms={name: EchoLLM(label=name) for name in MODELS})
         app = create_app(self.chat, ServerSettings(max_requests=1_000))
@@ -181,7 +184,7 @@ class Load:
     def reload(self) -> None:
         """Change the file of settings, and read it."""
         generation = self.generation + 1
-        self.path.write_text(settings_of(generation, self.url))
+        self.path.write_text(settings_of(generation))
         self.findings.check("changed settings are in force", self.chat.reload())
         self.generation = generation
 
@@ -255,7 +258,7 @@ class Load:
 
     def _fresh_router(self) -> Router:
         """Return the router of another process: it has an own learner, which reads the log."""
-        settings = settings_of(self.generation, self.url)
+        settings = settings_of(self.generation)
         other = self.folder / "other.toml"
         other.write_text(settings)
         chat = ChatTryage.from_config(other)
