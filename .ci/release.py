@@ -178,11 +178,16 @@ def check_bill(bill: str) -> None:
     error = JsonStrictValidator(schema).validate_str(bill)
     if error is not None:
         raise SystemExit(f"The bill of materials is not valid: {error}")
-    components = content["components"]
-    bare = [one["name"] for one in components if not (one.get("licenses") and one.get("hashes"))]
-    if bare:
+    if bare := bare_components(content):
         raise SystemExit(f"The bill of materials lacks licences or digests of: {', '.join(bare)}.")
-    print(f"  {len(components)} packages, each with its licence and digest")
+    print(f"  {len(content['components'])} packages, each with its licence and digest")
+
+
+def bare_components(bill: dict[str, Any]) -> list[str]:
+    """Return the names of the components without a licence or a digest."""
+    return [
+        one["name"] for one in bill["components"] if not (one.get("licenses") and one.get("hashes"))
+    ]
 
 
 def without_local_addresses(bill: str) -> str:

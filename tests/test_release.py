@@ -61,6 +61,37 @@ def test_the_bill_does_not_say_where_the_wheel_was(release):
     assert found[0] == {"name": "a", "externalReferences": [site]}
 
 
+def test_the_two_builds_are_made_under_different_conditions(release):
+    first, second = release.CONDITIONS
+    assert first.keys() == second.keys() >= {"umask", "TZ", "LC_ALL"}
+    assert all(first[name] != second[name] for name in first)
+
+
+def test_a_command_runs_with_the_rights_that_it_is_given(release, tmp_path):
+    for umask, rights in ((0o022, 0o644), (0o077, 0o600)):
+        release.run("touch", tmp_path / f"{umask:o}", umask=umask)
+        assert (tmp_path / f"{umask:o}").stat().st_mode & 0o777 == rights
+
+
+def test_each_component_of_the_bill_has_the_digest_of_the_file_that_was_installed(release):
+    archive = {"archive_info": {"hashes": {"sha256": "ab" * 32}}}
+    metadata = {"name": "typing_extensions"}
+    report = json.dumps({"install": [{"metadata": metadata, "download_info": archive}]})
+    bill = json.dumps({"components": [{"name": "typing-extensions"}, {"name": "tryage"}]})
+    digests = {**release.installed_digests(report), "tryage": "cd" * 32}
+    found = json.loads(release.with_digests(bill, digests))["components"]
+    assert [one["hashes"] for one in found] == [
+        [{"alg": "SHA-256", "content": "ab" * 32}],
+        [{"alg": "SHA-256", "content": "cd" * 32}],
+    ]
+
+
+def test_a_component_without_licence_or_digest_is_named(release):
+    whole = {"name": "a", "licenses": [{"license": {"id": "MIT"}}], "hashes": [{}]}
+    bill = {"components": [whole, {**whole, "name": "b", "licenses": []}, {"name": "c"}]}
+    assert release.bare_components(bill) == ["b", "c"]
+
+
 def test_a_command_that_fails_stops_with_what_it_said(release):
     with pytest.raises(SystemExit, match="no-such-branch"):
         release.run("git", "rev-parse", "--verify", "no-such-branch")
