@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tryage import Router
 from tryage.errors import FileWriteError, InputError
 from tryage.files import (
     describe_write_error,
@@ -51,6 +52,18 @@ def test_without_a_name_the_folder_is_in_the_cache(monkeypatch, tmp_path):
     assert home_folder() == tmp_path / "tryage"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert home_folder() == Path.home() / ".cache" / "tryage"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="accounts of Linux and macOS")
+def test_an_account_without_a_home_routes_and_is_told_where_nothing_can_be_kept(monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TRYAGE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    assert home_folder().parts[0] == os.sep
+    assert Router.from_pretrained().route("Hello").chosen is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

@@ -18,6 +18,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Result:
 def measure(operation: Operation, n_kills: int, seed: int, *, progress: bool = True) -> Result:
     """Kill an operation so often while it runs."""
     rng = random.Random(seed)  # noqa: S311 - the same moments in each run
+    tqdm.set_lock(threading.RLock())  # its own is shared by forks: a killed one would keep it
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
         start, work = Path(scratch, "start"), Path(scratch, "work")
         start.mkdir()

@@ -45,12 +45,20 @@ def home_folder() -> Path:
     if sys.platform == "win32":
         local_app_data = os.environ.get("LOCALAPPDATA")
         return (
-            Path(local_app_data) if local_app_data else Path.home() / "AppData" / "Local"
+            Path(local_app_data) if local_app_data else _user_home() / "AppData" / "Local"
         ) / "tryage"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tryage"
+        return _user_home() / "Library" / "Caches" / "tryage"
     cache_home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "tryage"
+    return (Path(cache_home) if cache_home else _user_home() / ".cache") / "tryage"
+
+
+def _user_home() -> Path:
+    """Return the home of the user, or the root, which is not written, for one without a home."""
+    try:
+        return Path.home()
+    except RuntimeError:  # such as an account of a container that is only a number
+        return Path(os.sep)
 
 
 @contextmanager

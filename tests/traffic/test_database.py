@@ -110,12 +110,26 @@ def test_a_full_disk_fails_no_call_and_what_waits_is_written_when_there_is_space
     for i in range(60):
         log.record_decision(decision(f"d{i}", prompt=None, tags=("t" * 8_000 + str(i),)))
     assert not log.flush(5)
-    with pytest.raises(TrafficError, match="full"):
+    with pytest.raises(TrafficError, match="full; make room on its disk"):
         log.add_feedback(feedback("f1", "d1", comment="c" * 600_000))
     log._database._engine.dispose()  # the next connection has space
     assert log.flush(5)
     assert log.counts()["decisions"] == 50
     assert log.lost == {"decisions": 10}
+
+
+def test_a_log_in_a_folder_that_cannot_be_written_says_what_to_do(open_log, url, decision):
+    log = open_log(url)
+    log.record_decision(decision())
+    log.close()
+
+    def fail(*_, **__):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sqlite3.dbapi2.connect", fail)
+        with pytest.raises(TrafficError, match="copy the file to a folder that can be written"):
+            open_log(url, create=False).counts()
 
 
 def test_a_lock_of_another_program_fails_no_call(open_log, url, decision, feedback):

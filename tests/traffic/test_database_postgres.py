@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -205,6 +207,61 @@ def test_a_server_that_was_away_loses_nothing_that_the_queue_holds(
     assert log.flush(30)
     assert log.add_feedback(feedback("f1", "before"))
     assert {one.id for one, *_ in log.decisions()} == {"before", "meanwhile"}
+    assert log.lost == {}
+
+
+class Raters:
+    """Threads that record decisions and rate them, again with the same id where that fails."""
+
+    def __init__(self, log, decision, feedback):
+        self.accepted, self._stop = [], threading.Event()
+        self._log, self._decision, self._feedback = log, decision, feedback
+        self._threads = [threading.Thread(target=self._repeat, args=(i,)) for i in range(3)]
+        for thread in self._threads:
+            thread.start()
+
+    def _repeat(self, writer):
+        for i in itertools.count():
+            name = f"{writer}-{i}"
+            self._log.record_decision(self._decision(name))
+            while not self._rate(name):
+                if self._stop.wait(0.05):
+                    return
+            if self._stop.wait(0.005):
+                return
+
+    def _rate(self, name):
+        with contextlib.suppress(TrafficError):
+            self._log.add_feedback(self._feedback(name, name))
+            self.accepted.append(name)
+            return True
+        return False
+
+    def end(self):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_server_that_crashes_under_load_loses_and_doubles_nothing_that_was_accepted(
+    server, open_log, url, decision, feedback
+):
+    log = open_log(url, flush_interval=0.02)
+    raters = Raters(log, decision, feedback)
+    for _ in range(2):
+        time.sleep(0.3)
+        server.stop()
+        server.start()
+    n_before, deadline = len(raters.accepted), time.monotonic() + 30
+    while len(raters.accepted) < n_before + 10 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    raters.end()
+    assert len(raters.accepted) >= n_before + 10  # it goes on by itself
+    assert log.flush(30)
+    stored = [entry.feedback.id for entry in log.feedback_after(0, 100_000)]
+    assert len(set(stored)) == len(stored)
+    assert set(raters.accepted) <= set(stored)
+    assert set(raters.accepted) <= {record.id for record, _, _ in log.decisions()}
     assert log.lost == {}
 
 

@@ -30,6 +30,14 @@ _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
 }
+_NOT_WRITABLE = (
+    "; SQLite writes beside the file also to read it: copy the file to a folder that can be written"
+)
+_SQLITE_ADVICE = {
+    "disk is full": "; make room on its disk",
+    "unable to open database file": _NOT_WRITABLE,
+    "readonly database": _NOT_WRITABLE,
+}
 _POOL_SIZE = 5  # the writer, feedback and readers; more connections are closed after use
 _CACHE_KIB = 16_384
 
@@ -284,7 +292,8 @@ class Database:
         """Return a sentence about an error without the password."""
         cause = getattr(error, "orig", None) or error
         words = describe_error(cause, self.url.password)
-        return f"The log of traffic at {self.describe()} fails: {words}"
+        advice = next((one for word, one in _SQLITE_ADVICE.items() if word in words), "")
+        return f"The log of traffic at {self.describe()} fails: {words}{advice}"
 
 
 def parse_url(url: str) -> sa.URL:
