@@ -16,6 +16,7 @@ PROJECT_TESTS = {
     TESTS / f"test_{subject}.py"
     for subject in (
         "audit",
+        "clocks",
         "demo",
         "docs",
         "layout",
