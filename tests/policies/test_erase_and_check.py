@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,37 @@ def test_an_expert_that_misses_a_requirement_has_no_vote() -> None:
     router = make_router(by_word, EraseAndCheck(fallback="mini"))
     decision = router.route(f"{TEXT} theorem", Preferences(ban=["mini"]))
     assert decision.expert.name == "nano"
+
+
+def test_an_expert_that_only_a_copy_could_pay_has_no_vote() -> None:
+    experts = [
+        Expert("long", input_price=10, output_price=0),
+        Expert("fixed", input_price=0, output_price=20),
+    ]
+    perception = FunctionPerception(
+        ["long", "fixed"], lambda text: [0.5, 0.1] if "theorem" in text else [0.1, 0.5]
+    )
+    router = Router(perception, experts, preferences="best", policy=EraseAndCheck())
+    text = f"{'A sentence of a few words. ' * 200} theorem"
+    whole, part = (router.route(one).ranking.find("long").cost for one in (text, text[:-60]))
+    limit = Preferences(max_cost=(whole + part) / 2)
+    assert router.route(text, limit).expert.name == "fixed"
+
+
+class ForecastPerception(FunctionPerception):
+    """Forecasts a very long answer of the nano expert where a word stands in the prompt."""
+
+    def predict(self, prompts):
+        tokens = np.full((len(prompts), len(PRICES)), 500.0, np.float32)
+        tokens[["theorem" in prompt for prompt in prompts], 0] = 1e6
+        return replace(super().predict(prompts), output_tokens=tokens)
+
+
+def test_words_do_not_change_which_expert_counts_as_dear() -> None:
+    experts = [Expert(name, input_price=p, output_price=p) for name, p in PRICES.items()]
+    perception = ForecastPerception(list(PRICES), by_word)
+    router = Router(perception, experts, preferences="best", policy=EraseAndCheck())
+    assert router.route(f"{TEXT} theorem").expert.name == "nano"
 
 
 def test_a_router_refuses_a_fallback_that_it_does_not_know_and_its_subset_does_without() -> None:
