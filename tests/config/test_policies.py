@@ -8,6 +8,7 @@ from tryage.config.policies import make_policy, make_rules
 from tryage.config.policy_schema import (
     BudgetTable,
     CascadeTable,
+    EraseAndCheckTable,
     OwnPolicyTable,
     RulesTable,
     ThresholdTable,
@@ -26,6 +27,12 @@ def test_a_budget_has_what_its_table_says(tmp_path):
 def test_a_threshold_takes_names(tmp_path):
     table = ThresholdTable(kind="Threshold", strong="a", weak=["b", "c"], share=0.3)
     assert isinstance(make_policy(table, tmp_path), Threshold)
+
+
+def test_words_are_erased_as_a_table_says(tmp_path):
+    table = EraseAndCheckTable(kind="EraseAndCheck", words=6, fallback="a", middle=True)
+    policy = make_policy(table, tmp_path)
+    assert repr(policy) == "EraseAndCheck(6, fallback='a', middle=True)"
 
 
 def test_a_cascade_takes_a_verifier_and_steps_that_ask_several(tmp_path):

@@ -12,6 +12,7 @@ from tryage import Expert, Preferences, Router
 from tryage.errors import InputError
 from tryage.policies import EraseAndCheck
 from tryage.policies.erase_and_check import MAX_WINDOWS, MIN_WORDS, erased_copies, pick_vote
+from tryage.scoring import QTable
 from tryage.testing import FunctionPerception
 
 PRICES = {"nano": 1.0, "mini": 2.0, "medium": 4.0, "large": 10.0}
@@ -257,6 +258,15 @@ def test_a_router_refuses_a_fallback_that_it_does_not_know_and_its_subset_does_w
         make_router(by_word, EraseAndCheck(fallback="mimi"))
     router = make_router(by_word, EraseAndCheck(fallback="mini")).subset(["nano", "large"])
     assert router.route(f"{TEXT} theorem").expert.name == "nano"
+
+
+def test_a_simulation_shows_what_it_costs() -> None:
+    prompts = [f"{TEXT} {i}" for i in range(8)] + [f"{TEXT} {i} theorem" for i in range(8)]
+    losses = np.tile([0.4, 0.3, 0.2, 0.1], (16, 1))
+    table = QTable(prompts, list(PRICES), losses, costs=np.tile(list(PRICES.values()), (16, 1)))
+    simulation = make_router(by_word).simulate(EraseAndCheck(), table)
+    assert simulation["plain routing"].cost.value == 5.5
+    assert simulation["EraseAndCheck"].cost.value == 1.0
 
 
 @pytest.mark.parametrize(
