@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
 from tryage.chat.efforts import check_efforts
@@ -63,6 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
+    from pydantic_core import InitErrorDetails
     from typing_extensions import Self
 
     from tryage.chat.conversation import TokenCounter
@@ -145,6 +154,15 @@ class RoutingFields(BaseModel):
     _configured: Any = PrivateAttr(default=None)  # a ConfiguredRouter of a file of settings
     _sources: dict[str, Any] = PrivateAttr(default_factory=dict)  # clients of that file by name
     _watch: Any = PrivateAttr(default=None)  # a ConfigWatch of objects of this class
+
+    def __init__(self, *args: Any, **values: Any) -> None:  # noqa: ANN401 - of any type
+        try:
+            super().__init__(*args, **values)
+        except ValidationError as error:
+            failure = _without_input(error).with_traceback(error.__traceback__)
+        else:
+            return
+        raise failure  # outside of `except`, where Python would add the error with all values
 
     @field_validator("traffic", mode="before")
     @classmethod
@@ -302,6 +320,15 @@ class RoutingFields(BaseModel):
     def _token_counter(self) -> TokenCounter:
         """Return what counts the tokens of a text; a framework with a tokenizer overrides it."""
         return estimate_tokens
+
+
+def _without_input(error: ValidationError) -> ValidationError:
+    """Return an error without the values that were given: a pickle and `errors()` have them all."""
+    details: list[InitErrorDetails] = [
+        {"type": one["type"], "loc": one["loc"], "input": None, "ctx": one.get("ctx", {})}
+        for one in error.errors(include_url=False, include_input=False)
+    ]
+    return ValidationError.from_exception_data(error.title, details, hide_input=True)
 
 
 def check_settings(names: Iterable[str], *classes: type[BaseModel]) -> None:
