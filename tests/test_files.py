@@ -184,17 +184,28 @@ def test_a_scratch_folder_goes_at_its_end_and_takes_those_of_killed_processes_al
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "other-1").mkdir()
+    other = tmp_path / "other-1"
+    other.mkdir()
     running, in_use = _wait_in(lambda: scratch_folder("tryage-test-"))
     killed, left = _wait_in(lambda: scratch_folder("tryage-test-"))
     _kill(killed)
     (left / "prompts.db").write_text("of a user")
     for folder in (in_use, left):
-        _make_old(folder)
+        _make_old(folder.parent)
     with scratch_folder("tryage-test-") as folder:
-        assert {path.name for path in tmp_path.iterdir()} == {"other-1", in_use.name, folder.name}
-    assert {path.name for path in tmp_path.iterdir()} == {"other-1", in_use.name}
+        assert set(tmp_path.iterdir()) == {other, in_use.parent, folder.parent}
+    assert set(tmp_path.iterdir()) == {other, in_use.parent}
     _kill(running)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_scratch_folder_can_be_locked_by_what_is_done_in_it():
+    import fcntl
+
+    with scratch_folder("tryage-test-") as folder:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as a save of a router does
+        os.close(handle)
 
 
 def test_without_a_folder_for_temporary_files_the_error_says_what_to_set(monkeypatch):

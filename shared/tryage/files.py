@@ -88,6 +88,8 @@ def replace_file(path: Path) -> Iterator[Path]:
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """Make a temporary folder, and remove it at the end, with those that killed processes left.
 
+    The folder above it is locked, so that what is done in it may lock it, too.
+
     Raises:
         FileWriteError: there is no folder for temporary files that can be written.
     """
@@ -102,7 +104,9 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
     handle = _lock(folder)
     try:
-        yield folder
+        inner = folder / "files"
+        inner.mkdir()
+        yield inner
     finally:
         if handle is not None:
             os.close(handle)

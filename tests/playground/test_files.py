@@ -183,8 +183,7 @@ def test_an_upload_that_finds_no_room_says_so_and_leaves_nothing(
     content = b"prompt,expert,loss\n" + b"Hello,a,0.5\n" * 100
     with full_disk(100), pytest.raises(FileWriteError, match=r"make room.*Nothing was loaded"):
         files.load("table", "table.csv", content)
-    (folder,) = tmp_path.iterdir()
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
     assert files.load("table", "table.csv", content).names == ("a",)
 
 
