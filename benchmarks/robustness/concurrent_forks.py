@@ -134,6 +134,8 @@ def use(router: Router, plain: Router, name: str) -> list[str]:
     decision = router.decide_batch([prompt])[0]
     router.record(decision, decision_id=decision_id)
     router.feedback(decision_id, 0.5, kind="test", feedback_id=feedback_id)
+    if router.log is not None:
+        router.log.flush(60)  # what is queued is lost with a process that ends at once
     plain.observe(plain.route(prompt), 0.5)
     return [decision_id, feedback_id]
 

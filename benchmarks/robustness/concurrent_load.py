@@ -49,6 +49,10 @@ class EchoModel(BaseChatModel):
         message = AIMessage(f"{self.label}|{messages[-1].content}", usage_metadata=USAGE)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
+    async def _agenerate(self, messages: list[Any], *_: object, **__: object) -> ChatResult:
+        await asyncio.sleep(0)  # other tasks run meanwhile, and none waits for a thread
+        return self._generate(messages)
+
 
 class EchoLLM(CustomLLM):
     """An LLM of LlamaIndex that does the same."""
@@ -138,7 +142,10 @@ class Load:
                 await self._post(prompt)
             else:
                 answer = await self.chat.ainvoke(prompt)
-                await asyncio.to_thread(self._take, prompt, answer, n)
+                if n % 10 == 0:  # threads store feedback: more would wait for them, not for tasks
+                    await asyncio.to_thread(self._take, prompt, answer, n)
+                else:
+                    self._take(prompt, answer, 1)
 
     async def _post(self, prompt: str) -> None:
         body = {"model": "tryage", "messages": [{"role": "user", "content": prompt}]}
@@ -148,7 +155,7 @@ class Load:
         self._note(reply["tryage"])
 
     def _take(self, prompt: str, answer: AIMessage, n: int) -> None:
-        """Check an answer of ChatTryage, and give feedback about every other one."""
+        """Check an answer of ChatTryage, and give feedback about it if `n` is even."""
         record = answer.response_metadata["tryage"]
         expected = f"{record.get('served_by', record['model'])}|{prompt}"
         fact = "an answer is of its prompt, by the model of its record"

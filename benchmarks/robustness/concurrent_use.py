@@ -27,6 +27,7 @@ import numpy as np
 from concurrent_findings import Findings
 from concurrent_load import TOPICS, Load
 from tqdm import tqdm
+from tqdm.asyncio import tqdm_asyncio
 
 from tryage import Preferences, Router
 from tryage.hub.settings import HubSettings
@@ -88,7 +89,8 @@ async def ask_from_tasks(load: Load, n_tasks: int) -> None:
     """Make calls from tasks that all exist at once."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(WORKERS))
-    await asyncio.gather(*(load.acall(n) for n in range(n_tasks)))
+    calls = [load.acall(n) for n in range(n_tasks)]
+    await tqdm_asyncio.gather(*calls, desc="tasks", mininterval=5)
 
 
 def learn_without_log(findings: Findings, n_threads: int, n_each: int) -> None:

@@ -24,7 +24,7 @@ def test_nothing_is_lost_torn_or_mixed_while_all_that_can_change_changes(tmp_pat
         concurrent_use.run(tmp_path, f"sqlite:///{tmp_path}/log.db", findings, 16, 4, 48)
     assert findings.broken == {}, findings.table()
     assert findings.tried["changed settings are in force"] >= 2
-    assert findings.tried["each feedback is in the log once"] > 20
+    assert findings.tried["each feedback is in the log once"] > 10
 
 
 def test_threads_teach_a_router_what_one_thread_teaches_it():
