@@ -46,13 +46,13 @@ PAUSE = 0.002  # seconds between two calls of a thread: others use the machine, 
 
 
 SERVER = """
-import os, sys, time
+import os, sys
 from concurrent_forks import use
 from tryage import Router
 url, n_workers, n_calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 router, plain = Router.from_pretrained(traffic=url), Router.from_pretrained()
 use(router, plain, "parent")
-is_closed, close = os.pipe()
+(is_closed, close), (is_half, half) = os.pipe(), os.pipe()
 children = []
 for worker in range(n_workers):
     children.append(os.fork())
@@ -60,11 +60,13 @@ for worker in range(n_workers):
         os.close(close)
         for i in range(n_calls):
             if i == n_calls // 2:
+                os.write(half, b"x")
                 os.read(is_closed, 1)  # returns when the parent closes its end
             use(router, plain, f"{worker} {i}")
         break
 else:
-    time.sleep(0.5)
+    for _ in children:
+        os.read(is_half, 1)
     router.traffic.close()
     os.close(close)
     sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
