@@ -155,10 +155,10 @@ def hub_commands(sweep: Sweep) -> None:
         with sweep.environment(TRYAGE_HOME=str(sweep.folder / "tryage")):
             command(sweep, "hub", "sync", "--limit", "5")
             command(sweep, "hub", "search", "model")
-            router = make_router()
-            attempt(sweep, "push", partial(Router.from_pretrained().push_to_hub, "tester/r"))
+            router = Router.from_pretrained()
+            attempt(sweep, "push", partial(router.push_to_hub, "tester/r"))
             attempt(sweep, "load", partial(Router.from_pretrained, "tester/r"))
-            for how in QUOTES:
+            for how in ("as it is", "as Base64"):
                 for status in (401, 400):
                     hub.clear_faults()
                     hub.fail(_quoting(how, status), times=None)
