@@ -90,8 +90,11 @@ def test_one_copy_lacks_any_words_in_a_row(words: int, length: int) -> None:
         any(not attack & copy for copy in ends)
         for attack in (set(text[:words]), set(text[-words:]))
     )
+    half = words // 2
+    attack = {*text[:half], *text[length - half :]}
+    assert any(not attack & copy for copy in copies)
     assert min(map(len, copies)) >= MIN_WORDS
-    assert len(copies) <= MAX_WINDOWS + 7
+    assert len(copies) <= MAX_WINDOWS + 10
 
 
 def test_of_a_long_prompt_the_two_ends_count() -> None:
@@ -131,6 +134,12 @@ def test_words_at_an_end_do_not_lead_to_the_dear_expert(attack: str) -> None:
 
 def test_words_in_the_middle_need_windows() -> None:
     text = f"{TEXT} theorem {TEXT}"
+    assert make_router(by_word, EraseAndCheck()).route(text).expert.name == "large"
+    assert make_router(by_word, EraseAndCheck(middle=True)).route(text).expert.name == "nano"
+
+
+def test_words_at_both_ends_need_copies_without_both() -> None:
+    text = f"theorem {TEXT} theorem"
     assert make_router(by_word, EraseAndCheck()).route(text).expert.name == "large"
     assert make_router(by_word, EraseAndCheck(middle=True)).route(text).expert.name == "nano"
 

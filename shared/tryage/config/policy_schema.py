@@ -104,7 +104,7 @@ class EraseAndCheckTable(Table):
     it, the cheapest of them."""
 
     middle: bool = False
-    """Whether the words may also stand in the middle."""
+    """Whether the words may also stand in the middle, or half of them at each end."""
 
 
 class GuaranteeTable(Table):

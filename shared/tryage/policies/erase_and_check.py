@@ -68,8 +68,9 @@ class EraseAndCheck(Policy):
         words: How many words an attacker may add; a punctuation mark counts as a word.
         fallback: The expert that answers where the copies lead to dearer and to cheaper ones: one
             of a middling price.
-        middle: Whether words in the middle are erased, too: windows of twice as many words or more,
-            about `MAX_WINDOWS` of them. Then the attacker's words in a row may stand anywhere.
+        middle: Whether words are also erased in the middle, in about `MAX_WINDOWS` windows of twice
+            as many words or more, and at both ends of one copy. Then the attacker's words may stand
+            anywhere in a row, or half of them at each end.
 
     Raises:
         InputError: `words` is no whole number of at least 1, or the router does not know the
@@ -181,9 +182,9 @@ def _votes(batch: PolicyBatch, owners: IndexArray, texts: Sequence[str]) -> Inde
 def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]:
     """Return the prompt without its last words and without its first ones, none if it is short.
 
-    With `middle` also without each window of more words: `words` in a row that stand anywhere are
-    missing from one of the copies. Of a long prompt only the two ends count that the perception
-    reads. A copy keeps `MIN_WORDS`; a shorter prompt has none.
+    With `middle` also without each window of more words, and without words at both ends: `words` in
+    a row that stand anywhere are missing from one of the copies. Of a long prompt only the two ends
+    count that the perception reads. A copy keeps `MIN_WORDS`; a shorter prompt has none.
     """
     text = excerpt(prompt)
     spans = [match.span() for match in _WORD.finditer(text)]
@@ -195,7 +196,8 @@ def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]
     windows += [(0, length) for length in lengths]
     if middle:
         windows += _inner_windows(len(spans), erased)
-    return [_without(text, spans, first, last) for first, last in windows]
+    copies = [_without(text, spans, first, last) for first, last in windows]
+    return copies + _inner_parts(text, spans, lengths) if middle else copies
 
 
 def _inner_windows(n_words: int, words: int) -> list[tuple[int, int]]:
@@ -206,6 +208,13 @@ def _inner_windows(n_words: int, words: int) -> list[tuple[int, int]]:
     spare = min(max(words, -(-n_words // MAX_WINDOWS)), n_words - words - MIN_WORDS)
     starts = range(1, n_words - words, spare + 1)  # a window holds `spare + 1` places of `words`
     return [(first, min(first + words + spare, n_words)) for first in starts]
+
+
+def _inner_parts(text: str, spans: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[str]:
+    """Return the text without words at both ends, at most half of what it has to spare at each."""
+    most = (len(spans) - MIN_WORDS) // 2
+    cuts = sorted({min(length, most) for length in lengths} - {0})
+    return [text[spans[cut][0] : spans[-cut - 1][1]] for cut in cuts]
 
 
 def _without(text: str, spans: Sequence[tuple[int, int]], first: int, last: int) -> str:
