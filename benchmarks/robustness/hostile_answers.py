@@ -142,8 +142,9 @@ def make_chat(port: int, case: str) -> Any:  # noqa: ANN401 - imported in the fu
     from tryage.testing import FunctionPerception
     from tryage_langchain import ChatTryage
 
-    router = Router(FunctionPerception([case, "healthy"], lambda _: [0.0, 1.0]))
-    return ChatTryage.from_models(chat_models(port, case), router=router)
+    models = chat_models(port, case)
+    router = Router(FunctionPerception(list(models), lambda _: [0.0, 1.0][: len(models)]))
+    return ChatTryage.from_models(models, router=router)
 
 
 def make_llm(port: int, case: str) -> Any:  # noqa: ANN401 - imported in the function alone
@@ -159,7 +160,7 @@ def make_llm(port: int, case: str) -> Any:  # noqa: ANN401 - imported in the fun
         name: Ollama(model=name, base_url=url, context_window=8_000, request_timeout=600)
         for name in (case, "healthy")
     }
-    router = Router(FunctionPerception([case, "healthy"], lambda _: [0.0, 1.0]))
+    router = Router(FunctionPerception(list(llms), lambda _: [0.0, 1.0][: len(llms)]))
     return TryageLLM.from_llms(llms, router=router)
 
 
