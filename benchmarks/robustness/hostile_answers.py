@@ -186,7 +186,10 @@ async def _ask_server(port: int, case: str) -> int:
     from tryage_server import create_app
 
     app = create_app(make_chat(port, case))
-    body = {"model": "auto", "messages": [{"role": "user", "content": "question"}]}
+    body: dict[str, Any] = {
+        "model": "tryage",
+        "messages": [{"role": "user", "content": "question"}],
+    }
     body["stream"] = case in STREAMS
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://tryage") as client:

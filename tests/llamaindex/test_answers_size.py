@@ -74,7 +74,7 @@ async def test_a_stream_without_end_breaks_off(call, method):
     hostile = EndlessLLM(model="hostile")
     with pytest.raises(InvalidAnswerError, match="more than 1,000 characters"):
         await call(make_llm(hostile), method, "question")
-    assert len(hostile.sent) == LIMIT / 100 + 1
+    assert len(hostile.sent) == LIMIT // 128 + 1
 
 
 def test_the_size_is_that_of_the_text():

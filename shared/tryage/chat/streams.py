@@ -30,7 +30,7 @@ G = TypeVar("G")
 
 # A server that is broken, or means harm, could send an answer that fills the memory.
 MAX_ANSWER_SIZE = 2**25  # characters: the longest answers of models have a million
-MIN_CHUNK_SIZE = 64  # that a chunk counts, however little is in it
+MIN_CHUNK_SIZE = 128  # that a chunk counts, however little is in it
 
 _END = object()
 
