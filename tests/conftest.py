@@ -191,7 +191,7 @@ def inference(monkeypatch):
     common = pytest.importorskip("huggingface_hub.inference._providers._common")
     answers = Inference()
     with LoopbackServer(answers) as server:
-        auto = common.AutoRouterConversationalTask
+        auto = getattr(common, "AutoRouterConversationalTask", None) or pytest.skip("an old Hub")
         monkeypatch.setattr(auto, "_prepare_base_url", lambda *_: server.url)
         yield answers
 

@@ -87,8 +87,10 @@ def test_the_examples_of_a_page_run_and_print_what_stands_behind(
     codes = blocks(page, "python")
     if "from_pretrained()" in "".join(codes) and not (BUNDLED_FOLDER / "router.json").exists():
         pytest.skip("the bundled router has not been built")
-    for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow", "textstat"):
-        pytest.importorskip(needed)
+    more = {"cotraining.md": "transformers", "playground.md": "python_multipart"}.get(page.name)
+    for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow", "textstat", more):
+        if needed is not None:
+            pytest.importorskip(needed)
     monkeypatch.chdir(tmp_path)  # examples write files
     names: dict[str, object] = {"__name__": page.stem}
     for number, code in enumerate(codes, start=1):

@@ -113,7 +113,7 @@ def test_equations_become_mathml_and_dollars_stay_dollars(tmp_path):
 
 
 def test_a_notebook_becomes_a_page_with_its_texts_code_and_what_it_printed(tmp_path):
-    import nbformat
+    nbformat = pytest.importorskip("nbformat")
 
     cell = nbformat.v4.new_code_cell("print('routed')")
     cell.outputs = [nbformat.v4.new_output("stream", text="routed\n")]

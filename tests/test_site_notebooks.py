@@ -25,7 +25,7 @@ def notebooks():
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_a_notebook_runs_offline_and_prints_what_it_shows(path, notebooks, tmp_path):
-    import nbformat
+    nbformat = pytest.importorskip("nbformat")
 
     for needed in ("langchain_core", "llama_index.core", "sklearn", "sqlalchemy"):
         pytest.importorskip(needed)
@@ -43,7 +43,7 @@ def test_a_notebook_runs_offline_and_prints_what_it_shows(path, notebooks, tmp_p
 
 
 def test_every_notebook_tells_its_story_from_a_title_on():
-    import nbformat
+    nbformat = pytest.importorskip("nbformat")
 
     assert len(NOTEBOOKS) >= 3
     for path in NOTEBOOKS:

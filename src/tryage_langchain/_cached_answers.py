@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -122,8 +122,8 @@ def answer_settings(
 
 def plain_schema(schema: object) -> object | None:
     """Return a schema as plain values that tell it from all others, None if it has none."""
-    if not isinstance(schema, type):
-        return schema
+    if not isinstance(schema, type) or get_origin(schema) is not None:
+        return schema  # before Python 3.11 dict[str, int] is a type, too
     if not issubclass(schema, BaseModel):
         return None
     return [schema.__module__, schema.__qualname__, schema.model_json_schema()]

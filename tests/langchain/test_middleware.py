@@ -465,6 +465,7 @@ async def test_the_rest_of_the_turn_stays_with_the_model_that_answered(
     assert perception.passes == [["big question"]]
 
 
+@pytest.mark.usefixtures("needs_run_config")
 async def test_the_next_model_gets_its_own_tags_and_is_no_copy(
     run, router, agent_model, user_input, recorder, counting_models
 ):
@@ -540,6 +541,7 @@ async def test_a_structured_answer_that_does_not_parse_asks_the_next_model(
     assert state["tryage"]["served_by"] == "small"
 
 
+@pytest.mark.usefixtures("needs_run_config")
 async def test_no_model_breaks_a_limit_not_even_the_default(
     run, router, models, agent_model, user_input
 ):

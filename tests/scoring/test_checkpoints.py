@@ -48,6 +48,8 @@ def test_pickled_weights_and_the_code_of_a_repository_are_not_read(torch, bert, 
 
 
 def test_a_folder_without_a_model_and_an_absent_file_are_rejected(tmp_path, measure):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     with pytest.raises(MeasurementError, match="cannot be read"):
         measure(MaskedLM.from_pretrained(tmp_path), PROMPTS)
     with pytest.raises(InputError, match="no file"):
