@@ -99,7 +99,7 @@ class Load:
         self.path.write_text(settings_of(1))
         self.chat = ChatTryage.from_config(self.path, watch=True)
         self.llm = TryageLLM(llms={name: EchoLLM(label=name) for name in MODELS})
-        app = create_app(self.chat, ServerSettings(max_requests=1_000))
+        app = create_app(self.chat, ServerSettings(max_requests=10_000))
         self.server = httpx.ASGITransport(app)
         self.of_hub = Router.from_hub(
             "text-generation", base=self.chat.router, catalogue=folder / "hub.db", settings=hub
