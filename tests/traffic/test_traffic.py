@@ -29,6 +29,11 @@ def test_decisions_come_back_with_their_outcomes_and_feedback(
     assert (no_outcome, no_feedback) == (None, [])
 
 
+def test_a_decision_of_no_router_comes_back(log, decision):
+    log.record_decision(decision("d1", router=""))
+    assert [record.router for record, _, _ in log.decisions()] == [""]
+
+
 def test_decisions_are_of_a_time_and_of_a_key(log, decision):
     for i in range(5):
         log.record_decision(decision(f"d{i}", float(i), key="even" if i % 2 == 0 else "odd"))

@@ -95,7 +95,8 @@ def _decision_record(row: StoredRow) -> DecisionRecord:
     fields: Row = dict(zip(_SCALARS, scalars, strict=True)) | dict(zip(_LISTS, lists, strict=True))
     fields |= {name: _stored_text(row[name]) for name in ("id", "chosen")}
     fields |= {name: _stored_optional_text(row[name]) for name in _OPTIONAL_COLUMNS}
-    fields |= {"time": stored_number(row["time"]), "router": _stored_text(content["router"])}
+    router = _stored_text(content.get("router", ""))  # what is empty is not stored
+    fields |= {"time": stored_number(row["time"]), "router": router}
     fields |= {name: _stored_optional_text(content.get(name)) for name in _OPTIONAL_TEXTS}
     fields |= {name: _stored_texts(content.get(name, [])) for name in ("candidates", "tags")}
     fields |= {"propensity": stored_number(fields["propensity"], 0.0)}
