@@ -48,6 +48,8 @@ from tryage.policies import EraseAndCheck  # noqa: E402 - the same
 from tryage.policies.erase_and_check import erased_copies, pick_vote  # noqa: E402 - the same
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.core.perception import Perception
     from tryage.scoring.qtable import QTable
@@ -130,12 +132,35 @@ def defended(
     return chosen
 
 
-def measure(name: str, encoder_folder: str, seed: int) -> list[dict[str, object]]:
-    """Return the rows of one set and one seed: score and USD of each preset and defence."""
+def divided(name: str, seed: int) -> tuple[QTable, IndexArray, IndexArray]:
+    """Return a part of a set, and its rows to train on and to test on."""
     table = usable_part(load(name), seed=0)
     rows = np.random.default_rng(0).permutation(len(table))[:MAX_PROMPTS]
-    table, encoder = table.take(np.sort(rows)), load_encoder(encoder_folder)
-    train, test = folds(table.groups, 2, seed)[0]
+    table = table.take(np.sort(rows))
+    return (table, *folds(table.groups, 2, seed)[0])
+
+
+def print_bounds(sets: Sequence[str], seeds: int) -> None:
+    """Print the scores of the best single expert of the training half, and of the oracle.
+
+    An expert that was not measured on a prompt scores there as it does on average.
+    """
+    print("| set | best single | oracle |\n|---|---:|---:|")
+    for name in sets:
+        found = []
+        for seed in range(seeds):
+            table, train, test = divided(name, seed)
+            losses = np.where(table.measured, table.losses, np.nan)
+            best = int(np.nanargmin(np.nanmean(losses[train], axis=0)))
+            found.append((np.nanmean(losses[test, best]), np.nanmean(np.nanmin(losses[test], 1))))
+        single, oracle = 100 * (1 - np.mean(found, axis=0))
+        print(f"| {name} | {single:.2f} | {oracle:.2f} |", flush=True)
+
+
+def measure(name: str, encoder_folder: str, seed: int) -> list[dict[str, object]]:
+    """Return the rows of one set and one seed: score and USD of each preset and defence."""
+    table, train, test = divided(name, seed)
+    encoder = load_encoder(encoder_folder)
     perception = fit(table.take(train), encoder, config=FitConfig(seed=seed), progress=False)
     readings = predict_readings(perception, table.take(test))
     costs = np.asarray(table.costs, np.float64)
@@ -219,7 +244,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=Path("build/erase_and_check_cost.jsonl"))
     parser.add_argument("--times", action="store_true", help="measure the time of a decision alone")
+    parser.add_argument("--bounds", action="store_true", help="print best single and oracle alone")
     arguments = parser.parse_args()
+    if arguments.bounds:
+        print_bounds(arguments.sets, arguments.seeds)
+        return
     if arguments.times:
         print_times()
         return
