@@ -439,3 +439,123 @@ async def test_a_stream_that_breaks_off_before_it_is_sure_leads_to_the_next_step
     stream, record = run_steps(fallback_steps(session, plan, hooks))
     assert list(resume_stream(stream, str)) == ["two"]
     assert list(record["failed"]) == ["small"]
+
+
+class OpenStream:
+    """A stream of words that is open until somebody reads or closes all of it; it may break."""
+
+    def __init__(self, *words, error=None, seconds=0.0):
+        self.words, self.error, self.seconds, self.is_open = words, error, seconds, False
+
+    def chunks(self):
+        self.is_open = True
+        try:
+            for i, word in enumerate(self.words):
+                if i:
+                    time.sleep(self.seconds)
+                yield word
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.is_open = False
+
+    async def achunks(self):
+        self.is_open = True
+        try:
+            for i, word in enumerate(self.words):
+                if i:
+                    await asyncio.sleep(self.seconds)
+                yield word
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.is_open = False
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask_streams(request):
+    """Return the text and the record of a call of `OpenStream`s, by the key of each call."""
+
+    async def ask_streams(session, streams, deadline=None):
+        plan = session.plan(ChatRequest(Conversation([Turn("user", "small question")]), None, None))
+
+        def key(record):
+            return record.get("sample", record["model"])
+
+        async def acall(_, record):
+            return await apeek_stream(streams[key(record)].achunks(), bool)
+
+        async def get_client(name):
+            return name
+
+        async def emit(_):
+            pass
+
+        usage = {"read_usage": lambda _: USAGE, "read_evidence": read_evidence}
+        if request.param == "async":
+            hooks = FallbackHooks(get_client, emit, acall, **usage)
+            stream, record = await arun_steps(fallback_steps(session, plan, hooks, deadline))
+            return [chunk async for chunk in aresume_stream(stream, str)], record
+
+        def call(_, record):
+            return peek_stream(streams[key(record)].chunks(), bool)
+
+        hooks = FallbackHooks(str, lambda _: None, call, **usage)
+        stream, record = run_steps(fallback_steps(session, plan, hooks, deadline))
+        return list(resume_stream(stream, str)), record
+
+    return ask_streams
+
+
+async def test_the_streams_of_samples_are_closed_when_the_answer_breaks_off(
+    ask_streams, make_session
+):
+    streams = {
+        "small": OpenStream("one", error=ConnectionError()),
+        "plain, sample 1": OpenStream("two", "three"),
+        "big": OpenStream("four"),
+    }
+    policy = cascade(verify=keep, samples=("plain",))
+    chunks, record = await ask_streams(make_session(policy), streams)
+    assert (chunks, list(record["failed"])) == (["four"], ["small"])
+    assert [stream.is_open for stream in streams.values()] == [False, False, False]
+
+
+async def test_a_stream_that_is_surely_not_kept_is_closed_when_a_later_step_answers(
+    ask_streams, make_session
+):
+    streams = {"small": OpenStream("one", "two", "three"), "big": OpenStream("four")}
+    policy = cascade(verify=refuse, is_certain=lambda _: True)
+    chunks, _ = await ask_streams(make_session(policy), streams)
+    assert chunks == ["four"]
+    assert not streams["small"].is_open
+
+
+async def test_a_stream_that_was_not_kept_is_read_on_if_no_later_step_answers(
+    ask_streams, make_session
+):
+    streams = {"small": OpenStream("one", "two"), "big": OpenStream(error=ConnectionError())}
+    policy = cascade(verify=refuse, is_certain=lambda _: True)
+    chunks, record = await ask_streams(make_session(policy), streams)
+    assert (chunks, record["model"]) == (["one", "two"], "small")
+
+
+async def test_a_sample_whose_stream_breaks_off_is_no_evidence(ask_streams, make_session, caplog):
+    streams = {
+        "small": OpenStream("one"),
+        "plain, sample 1": OpenStream("two", error=ConnectionError()),
+    }
+    policy = cascade(verify=keep, samples=("plain",))
+    chunks, _ = await ask_streams(make_session(policy), streams)
+    assert chunks == ["one"]
+    assert "a sample of plain is no evidence" in caplog.text
+
+
+async def test_a_sample_whose_stream_falls_silent_is_no_evidence_after_the_time_of_the_attempt(
+    ask_streams, make_session, caplog
+):
+    streams = {"small": OpenStream("one"), "plain, sample 1": OpenStream("two", "x", seconds=3)}
+    policy = cascade(verify=keep, samples=("plain",))
+    chunks, _ = await ask_streams(make_session(policy), streams, deadline=0.6)
+    assert chunks == ["one"]
+    assert "a sample of plain is no evidence (AttemptTimeoutError)" in caplog.text

@@ -89,6 +89,7 @@ class Attempts:
         self._key_of = key_of
         self._timer = CallTimer(TimeLimits()) if timer is None else timer
         self._current: _Attempt | None = None
+        self._limit: AttemptLimit | None = None
         self._reported_failures = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -142,8 +143,9 @@ class Attempts:
             if not forced:
                 return False
             started = self._health.now()
-        limit = self._timer.attempt_limit(is_last=self._timer.deadline is None or self._is_last())
-        self._current = _Attempt(name, started, limit)
+        is_last = self._timer.deadline is None or self._is_last()
+        self._limit = self._timer.attempt_limit(is_last=is_last)
+        self._current = _Attempt(name, started, self._limit)
         return True
 
     def _is_last(self) -> bool:
@@ -163,8 +165,8 @@ class Attempts:
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds that the current attempt has left, None without a limit."""
-        return None if self._current is None else self._timer.seconds_left(self._current.limit)
+        """The seconds that the attempt that began last has left, None without a limit."""
+        return self._timer.seconds_left(self._limit)
 
     # What came of it -----------------------------------------------------------------------
 

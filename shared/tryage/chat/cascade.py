@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from tryage.chat.call_observer import token_counts
 from tryage.chat.calls import Call
 from tryage.chat.hooks import SAMPLE_KEY
-from tryage.chat.streams import PeekedStream, read_on
+from tryage.chat.streams import PeekedStream, close_stream, read_on
 from tryage.core.policy_change import Verdict
 from tryage.core.redaction import redacted_error
 from tryage.errors import InputError
@@ -62,6 +63,7 @@ class Cascade:
     costs: CallCosts
     observer: CallObserver = IGNORED_CALL
     earlier: tuple[str, Any] | None = None
+    _unread: list[object] = field(default_factory=list)  # answers whose streams may be open
 
     def ask(
         self,
@@ -80,6 +82,7 @@ class Cascade:
             return (yield Call(call, limit, hedge)), []
         calls = tuple(sample.result for sample in beside)
         answer, *results = yield Call(call, limit, beside=calls)
+        self._unread += results
         if isinstance(answer, BaseException):
             raise answer
         pairs = zip(beside, results, strict=True)
@@ -109,10 +112,28 @@ class Cascade:
         verdict = yield from self._verify(step, whole)
         self.costs.add_step(name, answer, [*spent, verdict.cost], verdict)
         if not verdict.is_kept:
+            self._unread += [] if self.earlier is None else [self.earlier[1]]
             self.earlier = name, answer
             self.observer.end_unkept(name, token_counts(self.hooks.read_usage(answer)))
             self.attempts.add_escalation(name, verdict.reason)
         return verdict.is_kept
+
+    def close_unread(self, *, is_over: bool) -> Calls[None]:
+        """Close the streams of samples, which nobody reads on.
+
+        If the call `is_over`, without the answer of an earlier step, that one is closed, too.
+        """
+        unread, self._unread = self._unread, []
+        if is_over and self.earlier is not None:
+            unread.append(self.earlier[1])
+        for answer in unread:
+            if not isinstance(answer, PeekedStream):
+                continue
+            is_async = isinstance(answer.remaining_chunks, AsyncIterator)
+            try:
+                yield Call(partial(close_stream, answer), blocking=not is_async)
+            except Exception as error:
+                self._warn("a stream that is not read on cannot be closed", error)
 
     # Samples -------------------------------------------------------------------------------
 
@@ -139,16 +160,23 @@ class Cascade:
         """Return what samples tell, and what they cost; one that has failed tells nothing."""
         evidence, spent = list[Any](), list[float | None]()
         for sample in samples:
-            if isinstance(sample.result, BaseException):
-                self._warn(f"a sample of {sample.expert} is no evidence", sample.result)
+            answer = yield from self._read_sample(sample)
+            if isinstance(answer, BaseException):
+                self._warn(f"a sample of {sample.expert} is no evidence", answer)
                 continue
-            answer = yield from self._read_on(sample.result, None)
             self.hooks.answered_by(sample.key)
             spent.append(self.costs.answer_cost(sample.expert, answer))
             usage = token_counts(self.hooks.read_usage(answer))
             self.observer.end_unkept(sample.key, usage, is_sample=True)
             evidence.append(self._evidence(answer))
         return evidence, spent
+
+    def _read_sample(self, sample: Sample) -> Calls[Any]:
+        """Return the whole answer of a sample, or the error with which it has failed."""
+        try:
+            return (yield from self._read_on(sample.result, None))
+        except Exception as error:
+            return error
 
     # Reading and checking answers ----------------------------------------------------------
 

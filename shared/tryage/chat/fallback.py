@@ -244,10 +244,13 @@ class _FallbackCall:
                 return (yield from self._serve_found(found))
             for name in self.attempts.names():
                 served = yield from self._ask(name)
+                yield from self.cascade.close_unread(is_over=served is not None)
                 if served is not None:
                     return served
             return self._last_resort()
         except BaseException as error:
+            if not isinstance(error, GeneratorExit):  # a generator that is closed makes no calls
+                yield from self.cascade.close_unread(is_over=True)
             spent = self.costs.give_up()
             # A caller that does not wait may have to pay all the same.
             self.outcome.fail(error, spent if isinstance(error, Exception) else None)

@@ -165,6 +165,23 @@ async def apeek_stream(
     return PeekedStream(first_chunks, iterator, has_content=False)
 
 
+def close_stream(stream: PeekedStream) -> Awaitable[None] | None:
+    """Close the client's stream, which nobody reads on; return an awaitable if it is async."""
+    chunks = stream.remaining_chunks
+    if isinstance(chunks, AsyncIterator):
+        return _aclose(chunks)
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
+    return None
+
+
+async def _aclose(chunks: AsyncIterator[Any]) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
+
+
 # Reading on before anything is passed on ---------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROBUSTNESS = Path(__file__).resolve().parents[3] / "benchmarks" / "robustness"
-SECONDS, RATE = 10, 20
+SECONDS, RATE = 6, 20
 
 for package in ("langchain_openai", "llama_index.llms.ollama", "uvicorn", "sqlalchemy", "psutil"):
     pytest.importorskip(package)
@@ -20,7 +20,7 @@ for package in ("langchain_openai", "llama_index.llms.ollama", "uvicorn", "sqlal
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Run ten seconds of load, with each outage once, and return what was written."""
+    """Run some seconds of load, with each outage once, and return what was written."""
     folder = tmp_path_factory.mktemp("soak") / "run"
     minutes = str(SECONDS / 60)
     words = ["--minutes", minutes, "--period", minutes, "--rate", str(RATE), "--folder", folder]
