@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING
 
 import httpx
 import psutil
-from soak_files import BROKEN, settings_files, wait_for, write_whole
+from soak_files import BROKEN, DATABASE_VARIABLE, settings_files, wait_for, write_whole
 from soak_report import write_report
 from tqdm import tqdm
 
@@ -50,13 +50,13 @@ CHANGES = ((0.25, "changed"), (0.45, "broken"), (0.47, "changed"), (0.75, "first
 class Processes:
     """The processes of a soak, by name; what each prints goes to a file."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, database: str) -> None:
+        self._folder, self._database = folder, database
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str) -> None:
         """Start Python with a command."""
-        keys = {"OPENAI_API_KEY": "none", "PYTHONUNBUFFERED": "1"}
+        keys = {"OPENAI_API_KEY": "none", DATABASE_VARIABLE: self._database}
         threads = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
         log = (self._folder / f"{name}.log").open("wb")
         self.running[name] = subprocess.Popen(
@@ -98,10 +98,10 @@ class Processes:
 def run(folder: Path, options: argparse.Namespace, database: str) -> None:
     """Run all processes for the given minutes."""
     seconds, period = options.minutes * 60, options.period * 60
-    with Processes(folder) as processes:
+    with Processes(folder, database) as processes:
         processes.start("provider", str(HERE / "soak_provider.py"), str(folder), str(period))
         port = int(wait_for(folder / "provider.port"))
-        write_settings(folder, settings_files(port, database))
+        write_settings(folder, settings_files(port))
         start_server(processes, folder)
         for name, share in SHARES.items():
             script = str(HERE / "soak_load.py")
@@ -111,7 +111,7 @@ def run(folder: Path, options: argparse.Namespace, database: str) -> None:
             wait_for(folder / f"{name}.ready")
         start = time.time() + 1
         write_whole(folder / "start", str(start))
-        changes = settings_changes(port, database, seconds, period)
+        changes = settings_changes(port, seconds, period)
         watch(processes, folder, start, seconds, changes)
         for name in SHARES:
             processes.running[name].wait(STOP_SECONDS)
@@ -147,12 +147,12 @@ def write_settings(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def settings_changes(
-    port: int, database: str, seconds: float, period: float
+    port: int, seconds: float, period: float
 ) -> Iterator[tuple[float, str, Mapping[str, str]]]:
     """Yield the second, the word and the files of each change of the settings, in order."""
     files = {
-        "first": settings_files(port, database),
-        "changed": settings_files(port, database, is_changed=True),
+        "first": settings_files(port),
+        "changed": settings_files(port, is_changed=True),
     }
     files["broken"] = dict.fromkeys(files["first"], BROKEN)
     for i in range(int(seconds / period) + 1):

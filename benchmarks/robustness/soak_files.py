@@ -27,6 +27,9 @@ _CLIENT_SETTINGS = {
     "ollama": dict.fromkeys(MODELS, "{request_timeout = 15, context_window = 32000}"),
 }
 
+DATABASE_VARIABLE = "TRYAGE_DATABASE"
+"""The variable that holds the URL of the log: no file may hold a password."""
+
 BROKEN = '[preferences]\npreset = "cheapest"\n'
 
 
@@ -63,14 +66,13 @@ def read_start(folder: Path) -> float:
 
 
 def settings_text(
-    provider: str, port: int, database: str, policy: str = "plain", *, is_changed: bool = False
+    provider: str, port: int, policy: str = "plain", *, is_changed: bool = False
 ) -> str:
     """Return the settings of one client: TOML over the fake models.
 
     Args:
         provider: "openai" or "ollama": whose protocol the models speak.
         port: Where they listen.
-        database: The URL of the log.
         policy: A key of `POLICY_TABLES`.
         is_changed: Whether these are the other settings, which a reload brings in force.
     """
@@ -83,20 +85,18 @@ def settings_text(
     preferences = "answer_value = 0.02" if is_changed else 'preset = "balanced"'
     return (
         f"{models}[preferences]\n{preferences}\n{POLICY_TABLES[policy]}"
-        f'[traffic]\nurl = "{database}"\n'
+        f'[traffic]\nurl = "${{{DATABASE_VARIABLE}}}"\n'
         f"[chat]\ndeadline = {9 if is_changed else 8}\nattempt_timeout = 3\n"
         'retry_on = ["empty"]\n'
     )
 
 
-def settings_files(port: int, database: str, *, is_changed: bool = False) -> dict[str, str]:
+def settings_files(port: int, *, is_changed: bool = False) -> dict[str, str]:
     """Return the settings of all processes, by the names of their files."""
     files = {
-        f"{path}.{policy}.toml": settings_text(
-            provider, port, database, policy, is_changed=is_changed
-        )
+        f"{path}.{policy}.toml": settings_text(provider, port, policy, is_changed=is_changed)
         for path, provider in (("langchain", "openai"), ("llamaindex", "ollama"))
         for policy in POLICY_TABLES
     }
-    text = settings_text("openai", port, database, "budget", is_changed=is_changed)
+    text = settings_text("openai", port, "budget", is_changed=is_changed)
     return {**files, "server.toml": f"{text}[server]\ndeadline = 8\n"}

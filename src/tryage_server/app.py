@@ -136,6 +136,8 @@ def _add_answers(app: FastAPI, chat: ChatTryage, limits: ServerSettings) -> None
         try:
             deadline = body.tryage.deadline or limits.deadline
             call = await run_in_threadpool(read_chat_request, chat, body, deadline)
+            if await request.is_disconnected():  # it has waited too long: no model works for it
+                return Response(status_code=_CLIENT_GONE)
             if body.stream:
                 options = body.stream_options or StreamOptions()
                 return await _stream(call, request, options, deadline)

@@ -350,6 +350,30 @@ def test_a_server_that_is_too_busy_to_choose_a_model_in_time_says_so(
     assert answer.status_code == 504
 
 
+async def test_nothing_is_chosen_for_a_client_that_is_gone_when_its_turn_comes(chat, monkeypatch):
+    planned = []
+
+    async def plan(*_):
+        planned.append(True)
+
+    monkeypatch.setattr(ChatTryage, "_aplan_call", plan)
+    body = json.dumps({"messages": HELLO}).encode()
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+    sent = []
+
+    async def receive():
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers,
+             "query_string": b"", "http_version": "1.1", "client": ("127.0.0.1", 1)}  # fmt: skip
+    await app.create_app(chat)(scope, receive, send)
+    assert (sent[0]["status"], planned) == (499, [])
+
+
 # LangChain's own class --------------------------------------------------------------------------
 
 
