@@ -61,6 +61,40 @@ def run(function: Callable[[Report], object]) -> list[str]:
     return lines
 
 
+def count_steps(function: Callable[[Report], object], report: Report, kill_at: int = 0) -> None:
+    """Run a function, and report how often it has opened a file to write, moved or removed one.
+
+    At the step `kill_at` it kills this process, before the step is done.
+    """
+    n_steps, is_running = 0, True
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal n_steps
+        is_step = event in _STEPS or (event == "open" and _writes(arguments[-1]))
+        if is_running and is_step:
+            n_steps += 1
+            if n_steps == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    function(report)
+    is_running = False  # a hook cannot be removed
+    report(f"{_COUNT}{n_steps}")
+
+
+def n_steps(lines: list[str]) -> int:
+    """Return how many steps `count_steps` has reported."""
+    return next(int(one.removeprefix(_COUNT)) for one in lines if one.startswith(_COUNT))
+
+
+_COUNT = "steps: "
+_STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "sqlite3.connect"}
+
+
+def _writes(flags: object) -> bool:
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
 def _run(function: Callable[[Report], object], writer: int) -> None:
     """Run the function and end the process, without what the parent would do at its end."""
     status = 1

@@ -2,11 +2,12 @@
 
     python benchmarks/robustness/kills.py [OPERATION ...] [--kills 200] [--seed 0]
 
-Each operation runs in a forked child, which is killed with SIGKILL at a moment that is drawn from
-its whole duration. Then another child opens what is left and checks it, and a third one goes on to
-the end and checks that nothing is lost or doubled. Without an operation, all are killed. It prints
-a Markdown table, and the first faults; the exit status is 1 if there is one. Ctrl-C ends the
-operation that is being killed, and its counts are printed.
+Each operation runs in a forked child, which is killed with SIGKILL: half of the times at a moment
+that is drawn from its duration, as it is now, and else before a step that is drawn from those in
+which it opens a file to write, moves or removes one. Then another child opens what is left and
+checks it, and a third one goes on to the end and checks that nothing is lost or doubled. Without an
+operation, all are killed. It prints a Markdown table, and the first faults; the exit status is 1 if
+there is one. Ctrl-C ends the operation that is being killed, and its counts are printed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import importlib
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
@@ -38,17 +38,22 @@ OPERATIONS: dict[str, type[Operation]] = {
     **kill_traffic.OPERATIONS,
 }
 _MAX_FAULTS = 3  # that are printed of an operation
+_KILLS_PER_MEASUREMENT = 10  # after which the duration is measured again: others use the machine
+_SHARE_OF_STEPS = 0.5  # of the kills
+_LONGER = 1.2  # times the duration, so that kills also come at its end
 
 
 @dataclass
 class Result:
     """What kills of one operation have left.
 
-    `finished` counts runs that ended before their kill; `outcomes` what was found afterwards.
+    `seconds` and `steps` are those of the last run without a kill. `finished` counts runs that
+    ended before their kill; `outcomes` what was found afterwards.
     """
 
     name: str
-    seconds: float
+    seconds: float = 0.0
+    steps: int = 0
     kills: int = 0
     finished: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -57,7 +62,7 @@ class Result:
     def row(self) -> str:
         """Return a row of the table."""
         found = ", ".join(f"{label} {count}" for label, count in sorted(self.outcomes.items()))
-        columns = (self.name, f"{self.seconds:.2f}", self.kills, self.finished, found)
+        columns = (self.name, f"{self.seconds:.2f}", self.steps, self.kills, self.finished, found)
         return f"| {' | '.join(map(str, columns))} | {len(self.faults)} |"
 
 
@@ -70,12 +75,13 @@ def measure(operation: Operation, n_kills: int, seed: int, *, progress: bool = T
         start.mkdir()
         with operation.prepared(start):
             _import_what_is_needed(operation, start, work)
-            seconds = statistics.median(_undisturbed(operation, start, work) for _ in range(3))
-            result = Result(operation.name, seconds)
+            result = Result(operation.name)
             bar = tqdm(total=n_kills, desc=operation.name, disable=not progress)
             with bar, suppress(KeyboardInterrupt):  # what was counted until then is shown
                 while result.kills < n_kills and result.finished < 10 * n_kills:
-                    _kill_once(operation, start, work, rng.uniform(0.0, seconds), result)
+                    if (result.kills + result.finished) % _KILLS_PER_MEASUREMENT == 0:
+                        result.seconds, result.steps = _undisturbed(operation, start, work)
+                    _kill_once(operation, start, work, rng, result)
                     bar.update(result.kills - bar.n)
     return result
 
@@ -94,21 +100,30 @@ def _import_what_is_needed(operation: Operation, start: Path, work: Path) -> Non
             importlib.import_module(name)
 
 
-def _undisturbed(operation: Operation, start: Path, work: Path) -> float:
-    """Return how many seconds the operation takes."""
+def _undisturbed(operation: Operation, start: Path, work: Path) -> tuple[float, int]:
+    """Return how many seconds and steps the operation takes."""
     _copy(operation, start, work)
-    lines, status, seconds = forks.Child(partial(operation.run, work)).wait()
+    child = forks.Child(partial(forks.count_steps, partial(operation.run, work)))
+    lines, status, seconds = child.wait()
     if status != 0:
         raise forks.ChildError(f"{operation.name} fails without a kill:\n" + "\n".join(lines))
-    return seconds
+    return seconds, forks.n_steps(lines)
 
 
 def _kill_once(
-    operation: Operation, start: Path, work: Path, seconds: float, result: Result
+    operation: Operation, start: Path, work: Path, rng: random.Random, result: Result
 ) -> None:
     _copy(operation, start, work)
-    child = forks.Child(partial(operation.run, work))
-    child.kill(seconds)
+    run = partial(operation.run, work)
+    if result.steps and rng.random() < _SHARE_OF_STEPS:
+        step = rng.randint(1, result.steps)
+        child = forks.Child(lambda report: forks.count_steps(run, report, step))
+        moment = f"before step {step} of {result.steps}"
+    else:
+        seconds = rng.uniform(0.0, _LONGER * result.seconds)
+        child = forks.Child(run)
+        child.kill(seconds)
+        moment = f"after {seconds:.3f} s"
     lines, status, _ = child.wait()
     if status == 0:
         result.finished += 1
@@ -121,7 +136,7 @@ def _kill_once(
         forks.run(lambda _: operation.finish(work))
     except (InvariantError, forks.ChildError) as error:
         label = "fault"
-        result.faults.append(f"killed after {seconds:.3f} s: {error}")
+        result.faults.append(f"killed {moment}: {error}")
     result.outcomes[label] += 1
 
 
@@ -142,8 +157,8 @@ def main() -> None:
     if unknown := set(names) - set(OPERATIONS):
         parser.error(f"unknown: {', '.join(unknown)}; expected {', '.join(OPERATIONS)}")
     results = [measure(OPERATIONS[name](), arguments.kills, arguments.seed) for name in names]
-    print("| operation | seconds | kills | finished before | found afterwards | faults |")
-    print("|---|---:|---:|---:|---|---:|")
+    print("| operation | seconds | steps | kills | finished before | found afterwards | faults |")
+    print("|---|---:|---:|---:|---:|---|---:|")
     for result in results:
         print(result.row())
     for result in results:
