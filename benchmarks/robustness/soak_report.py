@@ -414,8 +414,8 @@ def soak_chart(soak: Soak) -> Chart:
         title=f"{n_requests:,} requests in {soak.options['minutes']:g} minutes, {faults} faults",
         panels=tuple(panels),
         description=(
-            "By the minute: memory and file descriptors of each process, percentiles of the time to an "
-            "answer, and how requests ended. Vertical lines are the beginnings of outages."
+            "By the minute: memory and file descriptors of each process, percentiles of the time "
+            "to an answer, and how requests ended. Vertical lines are the beginnings of outages."
         ),
         note=f"{soak.options['rate']:g} requests a second; dotted lines: an outage begins",
         size=(10.5, 7.0),
