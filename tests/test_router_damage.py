@@ -352,3 +352,12 @@ def test_a_scale_that_overflows_is_refused_without_a_warning(folders, tmp_path):
     correct_digests(folder, "router.json")
     with pytest.raises(PersistenceError, match="scales is "):
         Router.from_pretrained(folder)
+
+
+def test_of_many_constraints_that_are_missing_the_first_are_named(folders, tmp_path):
+    folder = shutil.copytree(folders["today"] / "router_scored", tmp_path / "router")
+    names = [f"constraint {i}" for i in range(10_000)]
+    change_header(folder, "router.json", lambda header: header.update(constraints=names))
+    with pytest.raises(PersistenceError, match="has constraints of its own") as caught:
+        Router.from_pretrained(folder)
+    assert len(str(caught.value)) < 1_000

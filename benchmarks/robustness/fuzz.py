@@ -8,7 +8,7 @@ exception outside the errors of Tryage, an assertion that does not hold, an exec
 second, or a process of more than a gigabyte; the input of each is kept. A stopped run goes on where
 it was: corpus, counts and findings are in the folder of `--work`. Without a target it fuzzes all.
 
-`--minimize` writes the smallest inputs that reach everything to `tests/fixtures/fuzz`, which
+`--keep` copies some of the inputs that have reached something new to `tests/fixtures/fuzz`, which
 `tests/benchmarks/robustness` reads again on every run, without atheris.
 """
 
@@ -43,7 +43,7 @@ _MAX_SECONDS = 1  # of one execution
 _MAX_MEGABYTES = 1_024  # of the process
 _CHUNK = 100_000  # executions of a process, after which the counts are written
 _MAX_FINDINGS = 20  # of a target, after which its run ends
-_MAX_FIXTURES = 40_000  # bytes of one target
+_MAX_KEPT, _MAX_KEPT_BYTES = 60, 30_000  # inputs of a target in the fixtures
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a random name is made in it
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--work", type=Path, default=ROOT / ".fuzz")
-    parser.add_argument("--minimize", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options, for_libfuzzer = parser.parse_known_args()
     names = options.targets or TARGETS
@@ -88,8 +88,8 @@ def main() -> None:
         return
     for name in names:
         run(name, options.work / name, options.executions)
-        if options.minimize:
-            minimize(name, options.work / name)
+        if options.keep:
+            keep(name, options.work / name)
     print_table(names, options.work)
 
 
@@ -154,18 +154,18 @@ def _executions(name: str, work: Path, chunk: int, progress: Progress) -> Iterat
         progress.seconds = json.loads(slowest.read_text("utf-8"))["seconds"]
 
 
-def minimize(name: str, work: Path) -> None:
-    """Write the smallest inputs that reach everything to the fixtures of the tests."""
-    smallest = work / "smallest"
-    smallest.mkdir(exist_ok=True)
-    command = [sys.executable, __file__, name, "--child", "--work", str(work), "-merge=1"]
-    subprocess.run([*command, str(smallest), str(work / "corpus")], check=True)
+def keep(name: str, work: Path) -> None:
+    """Copy inputs, from the smallest to the largest that fit, to the fixtures of the tests.
+
+    libFuzzer has put into the corpus only what has reached something new.
+    """
+    paths = sorted((work / "corpus").iterdir(), key=lambda path: path.stat().st_size)
     folder = CORPORA / name
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
-    for path in sorted(smallest.iterdir(), key=lambda path: path.stat().st_size):
+    for path in paths[:: -(-len(paths) // _MAX_KEPT)]:
         total += path.stat().st_size
-        if total > _MAX_FIXTURES:
+        if total > _MAX_KEPT_BYTES:
             return
         (folder / path.name[:12]).write_bytes(path.read_bytes())
 
@@ -205,8 +205,7 @@ def fuzz(name: str, work: Path, arguments: list[str]) -> None:
         pa.set_io_thread_count(1)
     logging.disable()
     target = MAKERS[name]()
-    if not any(argument.startswith("-merge") for argument in arguments):
-        arguments = [*arguments, *_start_corpus(name, work, target)]
+    arguments = [*arguments, *_start_corpus(name, work, target)]
     words = work / "words.txt"
     words.write_text("".join(f"{_quoted(word)}\n" for word in target.words if word), "utf-8")
     options = [f"-dict={words}", f"-max_len={target.max_length}", "-use_value_profile=0"]

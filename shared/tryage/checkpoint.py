@@ -205,7 +205,7 @@ def _load_arrays(path: Path | None) -> ArrayMapping | None:
         return None
     try:
         arrays: ArrayMapping = load_file(path)
-    except (SafetensorError, AttributeError, KeyError, TypeError):  # or numbers numpy has not
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # numpy has no such
         path.unlink()
         return None
     return arrays

@@ -14,6 +14,7 @@ from tryage import Expert, Library
 from tryage.chat import resolve_model_name
 from tryage.chat.model_names import (
     bundled_library,
+    candidate_spellings,
     find_model,
     group_identical_experts,
     model_name_of,
@@ -207,3 +208,12 @@ def test_any_text_means_one_expert_or_none_and_always_the_same(known, text):
     assert found is None or found.name in known
     with contextlib.suppress(LibraryError):
         assert find_model(known, text) in known.names
+
+
+def test_a_text_of_thousands_of_parts_has_one_spelling(known):
+    text = "a/" * 100_000
+    assert list(candidate_spellings(text)) == [text]
+    assert resolve_model_name(known, text) is None
+    with pytest.raises(LibraryError, match="called 'a/a/") as caught:
+        find_model(known, text)
+    assert len(str(caught.value)) < 1_000

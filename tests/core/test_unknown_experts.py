@@ -63,3 +63,15 @@ def test_a_library_is_announced_once():
         announce_once(library, lambda: calls.append(1))
     announce_once(Library(["a"]), lambda: calls.append(2))
     assert calls == [1, 2]
+
+
+class Names(list):
+    """A list in which nothing may be looked for: with many experts that takes hours."""
+
+    def __contains__(self, name):
+        raise AssertionError(name)
+
+
+def test_of_many_names_none_is_looked_for_in_a_list():
+    experts = [Expert(f"m{i}") for i in range(50)]
+    assert "and 44 more" in describe_unknown(experts, Names(one.name for one in experts))

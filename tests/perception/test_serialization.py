@@ -169,3 +169,11 @@ def test_arrays_that_cannot_be_read_are_a_persistence_error(tmp_path, content):
         (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(PersistenceError, match=r"no readable router: a\.safetensors is missing or"):
         read_arrays(tmp_path / "a.safetensors", "router")
+
+
+def test_an_array_of_no_rows_and_too_many_columns_is_damage(tmp_path):
+    header = b'{"a":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[0,0]}}'
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(PersistenceError, match="is missing or damaged"):
+        read_arrays(path, "router")

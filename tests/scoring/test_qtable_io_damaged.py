@@ -73,14 +73,6 @@ def test_lines_that_are_nested_deeply_are_refused_and_the_process_lives(tmp_path
     assert "line 1 is JSON that is nested too deeply" in done.stderr
 
 
-@pytest.mark.parametrize("text", ["null\n", ' null\n{"prompt": "a", "expert": "b", "loss": 1}\n'])
-def test_a_null_in_the_place_of_an_object_is_refused_and_the_process_lives(tmp_path, text):
-    path = tmp_path / "t.jsonl"
-    path.write_text(text)
-    with pytest.raises(QTableError, match="line 1 is null; expected an object"):
-        QTable.read(path)
-
-
 def test_a_prompt_with_many_brackets_is_no_nesting(tmp_path):
     path = tmp_path / "t.jsonl"
     row = {"prompt": "[{" * 5_000, "expert": "b", "loss": 0.5}

@@ -17,7 +17,7 @@ from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError, LibraryError
 from tryage.models.lookup import identify
-from tryage.models.names import parse_model_name
+from tryage.models.names import MAX_LENGTH, parse_model_name
 from tryage.perception.pretrained import BUNDLED_FOLDER, ROUTER_FILE
 
 if TYPE_CHECKING:
@@ -214,8 +214,15 @@ def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], di
 
 
 def candidate_spellings(spec: str) -> Iterator[str]:
-    """Yield the name as given, then with more and more of what stands before it removed."""
+    """Yield the name as given, then with more and more of what stands before it removed.
+
+    A text that is too long for a name has one spelling: of some thousand parts, all spellings
+    together would fill the memory.
+    """
     spec = spec.strip()
+    if len(spec) > MAX_LENGTH:
+        yield spec
+        return
     for spelling in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
         parts = spelling.split("/")
         for i in range(len(parts)):

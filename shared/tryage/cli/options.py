@@ -296,7 +296,7 @@ def _parse_weight(text: str) -> tuple[str, float]:
     try:
         return name.strip(), float(number)
     except ValueError as error:
-        raise InputError(f"--weight {text!r} is not NAME=NUMBER, such as cost=0.3.") from error
+        raise InputError(f"--weight {text!r:.80} is not NAME=NUMBER, such as cost=0.3.") from error
 
 
 def _parse_requirement(text: str) -> Requirement:
@@ -306,10 +306,10 @@ def _parse_requirement(text: str) -> Requirement:
     item = parse_item(text)
     if item is not None and item.weight is not None:
         name, weight = item.weight
-        raise FlagError(f"--require {text!r} is a weight; write --weight {name}={weight:g}.")
+        raise FlagError(f"--require {text!r:.80} is a weight; write --weight {name}={weight:g}.")
     if item is None or item.requirement is None:
         raise FlagError(
-            f"--require {text!r} is not a requirement. "
+            f"--require {text!r:.80} is not a requirement. "
             f"The nearest valid form is {closest_form(text)!r}."
         )
     return item.requirement

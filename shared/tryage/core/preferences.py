@@ -359,11 +359,12 @@ class Requirement:
         if self.field not in _REQUIREMENT_FIELDS:
             near = did_you_mean(str(self.field), _REQUIREMENT_FIELDS)
             raise InputError(
-                f"{self.field!r} cannot be required; expected one of {_REQUIREMENT_FIELDS}.{near}"
+                f"{preview(self.field)} cannot be required; expected one of "
+                f"{_REQUIREMENT_FIELDS}.{near}"
             )
         expected = _WORD_OPERATORS.get(self.field, tuple(_OPERATORS))
         if self.op not in expected:
-            raise InputError(f"{self.field} takes {', '.join(expected)}, got {self.op!r}.")
+            raise InputError(f"{self.field} takes {', '.join(expected)}, got {preview(self.op)}.")
         if not isinstance(self.unknown_passes, bool) or (
             self.unknown_passes and self.field in ("cost", "license", "name")
         ):

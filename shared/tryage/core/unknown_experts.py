@@ -68,7 +68,7 @@ def describe_unknown(
         unmeasured: The names of those whose quality is a guess.
         example: Returns a model that an expert may be about as good as, for the line to paste.
     """
-    experts = list(experts)
+    experts, unmeasured = list(experts), frozenset(unmeasured)  # there may be many
     missing = {expert: _missing_fields(expert, unmeasured) for expert in experts}
     sentences = [
         _sentence(experts, missing, "about_as_good_as", _QUALITY),

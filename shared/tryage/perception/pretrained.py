@@ -12,7 +12,7 @@ from tryage.core.preferences import Preferences
 from tryage.errors import InputError, PersistenceError
 from tryage.files import folder_exists
 from tryage.perception.atomic_write import checked_folder, replace_folder
-from tryage.perception.field_rules import Names, Sizes, check_field
+from tryage.perception.field_rules import Names, Sizes, check_field, show
 from tryage.perception.model import LearnedPerception
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.serialization import read_header, write_header
@@ -164,7 +164,7 @@ def _read_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> d
         raise damaged_router(folder, error) from error
     if missing_constraints := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
-            f"the router in {folder} has constraints of its own, {missing_constraints}: "
+            f"the router in {folder} has constraints of its own, {show(missing_constraints)}: "
             "give them again, as from_pretrained(..., constraints={name: function})"
         )
     return {

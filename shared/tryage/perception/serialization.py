@@ -26,8 +26,9 @@ ArrayDict: TypeAlias = dict[str, NDArray[Any]]
 
 FieldTypes: TypeAlias = Mapping[str, type | tuple[type, ...]]
 
-# What safetensors raises for types of numbers that numpy does not have, such as bfloat16.
-_UNKNOWN_DTYPE_ERRORS = (AttributeError, KeyError, TypeError)
+# What safetensors raises for types of numbers that numpy does not have, such as bfloat16, and for
+# arrays that numpy cannot make, such as one of no rows and too many columns.
+_ARRAY_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 _MISSING = object()  # not None, which a header may hold as a value
 
@@ -83,7 +84,7 @@ def read_arrays(path: Path, artifact: str) -> ArrayDict:
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":  # other packages teach numpy types such as bfloat16
                 raise TypeError(f"{name} has the type {array.dtype}")
-    except (OSError, SafetensorError, *_UNKNOWN_DTYPE_ERRORS) as error:
+    except (OSError, SafetensorError, *_ARRAY_ERRORS) as error:
         problem = f"{path.name} is missing or damaged: {error}"
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {problem}") from error
     return arrays

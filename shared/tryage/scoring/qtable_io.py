@@ -14,13 +14,18 @@ import numpy as np
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import QTableError
 from tryage.files import explain_write_errors, folder_exists, path_exists, replace_file
+from tryage.scoring.qtable_limits import (
+    check_growth,
+    check_json_lines,
+    check_unique_columns,
+    list_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from typing_extensions import Self
 
     from tryage.core.arrays import Float32Array, Float64Array, Int64Array
@@ -56,12 +61,6 @@ _NUMBER_FIELDS = {
     "output_tokens": "output_tokens",
     "readability": "readabilities",
 }
-
-_MAX_NESTING = 500  # brackets in a line; pyarrow overflows the stack at some ten thousand levels
-
-# A Parquet file that grows more than this is damaged, or made to fill the memory.
-_MAX_GROWTH = 1_000  # bytes for each byte of the file
-_MAX_ROWS, _MAX_ROW_SHARE = 1_000_000, 20  # rows in any case, and for each byte of the file
 
 # A table is dense in memory: this many cells may be almost empty.
 _MAX_SPARSE_CELLS, _MIN_DENSITY = 10_000_000, 0.01
@@ -112,7 +111,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _parse_rows(path: Path, rows: pa.Table, score_scale: float, loss: str) -> QTableColumns:
-    _check_unique_columns(path, rows.column_names)
+    check_unique_columns(path, rows.column_names)
     rows = _select_loss_column(path, rows, loss)
     _check_columns(path, rows.column_names)
     row_key = "prompt_id" if "prompt_id" in rows.column_names else "prompt"
@@ -299,21 +298,8 @@ def _load_parquet(path: Path) -> pa.Table:
     from pyarrow import parquet
 
     file = parquet.ParquetFile(path)
-    _check_growth(path, file.metadata)
+    check_growth(path, file.metadata)
     return file.read()
-
-
-def _check_growth(path: Path, metadata: pq.FileMetaData) -> None:
-    """Refuse a small file that would fill the memory."""
-    groups = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-    size = path.stat().st_size
-    if sum(groups) > _MAX_GROWTH * size or metadata.num_rows > max(
-        _MAX_ROWS, _MAX_ROW_SHARE * size
-    ):
-        raise QTableError(
-            f"{path} is refused: it has {size:,} bytes and says that it grows to {sum(groups):,} "
-            f"bytes and {metadata.num_rows:,} rows."
-        )
 
 
 def _load_csv(path: Path) -> pa.Table:
@@ -343,7 +329,7 @@ def _load_jsonl(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import json
 
-    _check_json_lines(path)
+    check_json_lines(path)
     # A prompt_id may be a number, so the schema leaves its type open.
     names = [name for name in _TEXT_COLUMNS if name != "prompt_id"]
     table = json.read_json(
@@ -358,34 +344,14 @@ def _load_jsonl(path: Path) -> pa.Table:
     )
 
 
-def _check_json_lines(path: Path) -> None:
-    """Refuse lines that would end the process: pyarrow has no check for them.
-
-    These are a null in the place of the first object, and brackets that are nested so deeply that
-    the stack overflows. Only lines with many brackets are parsed: most of these are code, in a
-    prompt.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.lstrip().startswith(b"null"):
-                raise QTableError(f"{path}, line {number} is null; expected an object")
-            if line.count(b"[") + line.count(b"{") > _MAX_NESTING:
-                try:
-                    json.loads(line)
-                except RecursionError as error:
-                    raise QTableError(
-                        f"{path}, line {number} is JSON that is nested too deeply"
-                    ) from error
-                except ValueError:  # pyarrow says what is wrong
-                    continue
-
-
 def _select_loss_column(path: Path, rows: pa.Table, loss: str) -> pa.Table:
     """Put the named column in the place of the losses."""
     if loss == "loss":
         return rows
     if loss not in rows.column_names or _is_all_null(rows[loss]):
-        raise QTableError(f"{path} has no losses {loss!r}; its columns are {rows.column_names}")
+        raise QTableError(
+            f"{path} has no losses {loss!r}; its columns are {list_columns(rows.column_names)}"
+        )
     other_columns = [name for name in rows.column_names if name not in ("loss", "score", loss)]
     return rows.select(other_columns).append_column("loss", rows[loss])
 
@@ -398,13 +364,9 @@ def _check_columns(path: Path, names: list[str]) -> None:
     missing_columns = [name for name in ("prompt", "expert") if name not in names]
     if missing_columns or ("loss" in names) == ("score" in names):
         raise QTableError(
-            f"{path} has the columns {names}; expected prompt, expert and either loss or score"
+            f"{path} has the columns {list_columns(names)}; expected prompt, expert and either "
+            "loss or score"
         )
-
-
-def _check_unique_columns(path: Path, names: list[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise QTableError(f"{path} has the columns {repeated} more than once; keep one of each")
 
 
 def _check_density(path: Path, shape: tuple[int, int], n_rows: int) -> None:
@@ -493,7 +455,8 @@ def _average_duplicates(
     total = np.bincount(cells[is_known], weights=values[is_known], minlength=size)
     count = np.bincount(cells[is_known], minlength=size)
     mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
-    return np.asarray(mean.reshape(shape), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which a table refuses
+        return np.asarray(mean.reshape(shape), dtype=np.float32)
 
 
 def _to_long_rows(columns: QTableColumns) -> pa.Table:
