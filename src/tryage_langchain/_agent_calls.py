@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain.agents.structured_output import ProviderStrategy, StructuredOutputError
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from tryage.chat.plan import RoutingRecord
     from tryage.chat.usage import TokenUsage
 
+_log = logging.getLogger(__name__)
+
 MessageT = TypeVar("MessageT", bound=BaseMessage)
 
 ToolT = TypeVar("ToolT", bound=BaseTool | dict[str, Any])
@@ -48,6 +54,8 @@ ToolT = TypeVar("ToolT", bound=BaseTool | dict[str, Any])
 _CACHE_PROVIDER = "anthropic"
 
 _CACHE_MARKERS = ("cache_control", "cachePoint", "cache_point")
+
+HIDES_CONFIG = sys.version_info < (3, 11)  # LangGraph, from async hooks
 
 _CACHE_SETTINGS = (*_CACHE_MARKERS, "prompt_cache_key", "prompt_cache_retention")
 
@@ -87,7 +95,19 @@ def current_config() -> RunnableConfig:
     try:
         return get_config()
     except RuntimeError:
+        if HIDES_CONFIG and asyncio._get_running_loop():  # noqa: SLF001 - the other one raises
+            _warn_of_hidden_config()
         return {}
+
+
+@cache
+def _warn_of_hidden_config() -> None:
+    """Say once that settings of a run do not arrive: limits among them must not be lost quietly."""
+    _log.warning(
+        "On Python 3.10, LangGraph hides the config of an agent's run from async hooks, so "
+        "settings of one run, such as tryage_preferences, do not count. Give them to "
+        "TryageMiddleware, call the agent with invoke(), or use Python 3.11."
+    )
 
 
 # Adapting a call to the chosen model -----------------------------------------------------------

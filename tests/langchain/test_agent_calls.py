@@ -8,6 +8,7 @@ from langchain_core.tools import tool
 
 from tryage_langchain._agent_calls import (
     AgentUsageMeter,
+    _warn_of_hidden_config,
     current_config,
     model_of_response,
     strip_cache_markers,
@@ -109,3 +110,25 @@ def test_a_traced_model_has_tags_and_metadata_and_reports_its_answer():
     traced.invoke("hello")
     assert callback.has_answered
     assert (model.tags, model.callbacks) == (["mine"], None)
+
+
+async def test_settings_of_a_run_that_python_3_10_hides_are_warned_of_once(monkeypatch, caplog):
+    monkeypatch.setattr("tryage_langchain._agent_calls.HIDES_CONFIG", True)
+    _warn_of_hidden_config.cache_clear()
+    assert [current_config(), current_config()] == [{}, {}]
+    (record,) = caplog.records
+    assert "tryage_preferences, do not count" in record.getMessage()
+
+
+async def test_where_the_config_is_not_hidden_nothing_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr("tryage_langchain._agent_calls.HIDES_CONFIG", False)
+    _warn_of_hidden_config.cache_clear()
+    assert current_config() == {}
+    assert not caplog.records
+
+
+def test_hooks_that_are_not_async_see_the_config_and_nothing_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr("tryage_langchain._agent_calls.HIDES_CONFIG", True)
+    _warn_of_hidden_config.cache_clear()
+    assert current_config() == {}
+    assert not caplog.records
