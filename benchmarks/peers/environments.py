@@ -70,11 +70,15 @@ def _pins(requirements: str) -> list[str]:
 
 
 def one_thread() -> dict[str, str]:
-    """Return the environment of a process whose numeric libraries use one thread, offline."""
+    """Return the environment of a process whose numeric libraries use one thread, offline.
+
+    What PYTHONPATH names is not for peers: our `datasets` would hide theirs.
+    """
     pools = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "RAYON")
     threads = {f"{pool}_NUM_THREADS": "1" for pool in pools}
     offline = {"HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    return {**os.environ, **threads, **offline, "OPENAI_API_KEY": "none"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**inherited, **threads, **offline, "OPENAI_API_KEY": "none"}
 
 
 def _children_seconds() -> float:

@@ -66,3 +66,12 @@ def test_only_tryages_own_adapter_imports_tryage(path: Path) -> None:
     imports = [line for line in path.read_text("utf-8").splitlines() if "import" in line]
     uses = any(line.lstrip().startswith(("from tryage", "import tryage")) for line in imports)
     assert uses == (path.stem == "tryage_adapter")
+
+
+def test_modules_that_our_process_finds_do_not_hide_those_of_a_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PEERS.parent))  # it has a module `datasets`
+    child = environments.one_thread()
+    assert "PYTHONPATH" not in child
+    assert child["OMP_NUM_THREADS"] == "1"
