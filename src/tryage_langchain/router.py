@@ -236,7 +236,7 @@ class TryageRouter(RouterInvokeMixin):
 
     def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
         """Pickle without the keys that runnables hold, at any depth."""
-        return load_state, (type(self), dump_without_keys(self.__getstate__()))
+        return load_state, (type(self), *dump_without_keys(self.__getstate__()))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
+from io import BytesIO
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -44,11 +45,25 @@ class Holder:
     def __setstate__(self, state):
         self.values = state
 
+    def __reduce_ex__(self, _):
+        return load_state, (type(self), *dump_without_keys(self.__getstate__()))
+
+    class InnerClient(Client):
+        """A client whose class is in another class."""
+
+
+class ByValuePickler(pickle.Pickler):
+    """Pickles lambdas by what they do, as cloudpickle does for the functions of a script."""
+
+    def reducer_override(self, obj):
+        is_lambda = getattr(obj, "__name__", None) == "<lambda>"
+        return (eval, ("lambda text: text.upper()",)) if is_lambda else NotImplemented
+
 
 def again(**values):
-    data = dump_without_keys(Holder(**values).__getstate__())
+    data, code = dump_without_keys(Holder(**values).__getstate__())
     assert KEY.encode() not in data
-    return load_state(Holder, data).values
+    return load_state(Holder, data, code).values
 
 
 @pytest.mark.parametrize(
@@ -93,4 +108,21 @@ def test_a_secret_that_stands_alone_becomes_none():
 
 def test_what_cannot_be_pickled_raises_its_own_error():
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
-        dump_without_keys({"make": lambda: None})
+        pickle.dumps(Holder(make=lambda: None))
+
+
+def test_functions_are_pickled_by_what_pickles_the_whole_such_as_cloudpickle():
+    file = BytesIO()
+    ByValuePickler(file).dump(Holder(make=[lambda text: text.upper()], client=Client(api_key=KEY)))
+    assert KEY.encode() not in file.getvalue()
+    loaded = pickle.loads(file.getvalue()).values  # noqa: S301 - what the line above has written
+    assert loaded["make"][0]("a") == "A"
+    assert loaded["client"] == Client()
+
+
+def test_a_client_of_a_class_within_a_class_or_a_function_loses_its_key_too():
+    class LocalClient(Client):
+        """A client whose class no other process has."""
+
+    for cls in (Holder.InnerClient, LocalClient):
+        assert again(one=cls(headers={"Authorization": KEY}, model="gpt"))["one"].headers == {}

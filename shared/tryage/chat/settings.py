@@ -270,7 +270,7 @@ class RoutingFields(BaseModel):
 
     def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as object has it
         """Pickle without the keys that clients, judges and checks hold, at any depth."""
-        return load_state, (type(self), dump_without_keys(self.__getstate__()))
+        return load_state, (type(self), *dump_without_keys(self.__getstate__()))
 
     @property
     def _chat_router(self) -> ChatRouter:
