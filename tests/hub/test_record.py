@@ -14,6 +14,20 @@ def test_text_in_other_scripts_is_kept(parse):
     assert (model.tags, model.author) == (("日本語", "emoji 🤗"), "Ünï")
 
 
+@pytest.mark.parametrize(
+    "honest",
+    [
+        "通義\u3000千問",  # an ideographic space
+        "Apache\N{NO-BREAK SPACE}2.0",
+        "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}",
+        "می\N{ZERO WIDTH NON-JOINER}خواهم",  # as Persian is spelled
+    ],
+)
+def test_spaces_and_joiners_of_other_scripts_are_kept(parse, honest):
+    model = parse(author=honest, tags=[honest])
+    assert (model.author, model.tags) == (honest, (honest,))
+
+
 @pytest.mark.parametrize("odd", ["\ud800", "a\0b", " ", "x" * 501])
 def test_a_text_that_cannot_be_stored_is_unknown(parse, odd):
     model = parse(author=odd, tags=[odd, "en", f"license:{odd}"], pipeline_tag=odd)

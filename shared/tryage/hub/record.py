@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tryage.core.printable import has_control_characters
 from tryage.hub.model import Fact
 
 HubRecord: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: HubRecord = {}
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
@@ -38,8 +41,10 @@ def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
     if not isinstance(value, str):
         return None
     value = value.strip()
-    # Half a surrogate pair, which is valid JSON but not a text, is not printable either.
-    return value if value and len(value) <= max_length and value.isprintable() else None
+    if not value or len(value) > max_length or has_control_characters(value):
+        return None
+    # Half of a surrogate pair is valid JSON, but no text.
+    return None if _SURROGATE.search(value) else value
 
 
 def as_model_name(value: object) -> str | None:
