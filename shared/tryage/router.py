@@ -32,7 +32,7 @@ from tryage.core.request import (
 )
 from tryage.core.unknown_experts import announce_once, warn_of_unknown
 from tryage.core.validation import check_bools, check_number
-from tryage.errors import InputError
+from tryage.errors import InputError, PerceptionError
 from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
 from tryage.router_log import RouterLog
@@ -228,9 +228,7 @@ class Router(RouterLog, RouterSources):
                 batch.decide(i, one, self._default_expert, strict=self.strict, failure=failure)
                 for i, one in enumerate(group)
             ]
-            if self.policy is not None:
-                rescore = partial(self._rescore, shared_preferences)
-                decided = apply_policy(self.policy, batch, group, decided, rescore)
+            decided = self._changed(batch, group, decided)
             for i, row in enumerate(rows.tolist()):
                 decisions[row] = self._explored(batch, i, decided[i])
         return [decisions[row] for row in range(len(requests))]
@@ -242,13 +240,38 @@ class Router(RouterLog, RouterSources):
         learned = self._learned_losses(prediction)
         return self._second_stage.refine(requests, prediction, self._scorer.score, learned)
 
+    def _changed(
+        self, batch: ScoredBatch, requests: Sequence[RoutingRequest], decisions: list[Decision]
+    ) -> list[Decision]:
+        """Return the decisions as the policy changes them, those of the default if it cannot.
+
+        Raises:
+            PerceptionError: it cannot score other texts, and no default may answer.
+        """
+        if self.policy is None:
+            return decisions
+        rescore, default = partial(self._rescore, requests[0].preferences), self._default_expert
+        try:
+            return apply_policy(self.policy, batch, requests, decisions, rescore)
+        except PerceptionError as error:
+            if default is None or self.strict:
+                raise
+            return [
+                batch.default_decision(i, one, default, strict=False, failure=error)
+                for i, one in enumerate(requests)
+            ]
+
     def _rescore(self, preferences: Preferences, requests: Sequence[RoutingRequest]) -> ScoredBatch:
         """Predict and score other texts for a policy; all `requests` have these preferences.
 
         Raises:
             PerceptionError: the prediction fails.
         """
-        prediction = self._refined(requests, self._aligned_perception.predict_for(requests))
+        try:
+            prediction = self._aligned_perception.predict_for(requests)
+        except (RuntimeError, ArithmeticError, MemoryError) as error:  # as of the prompts
+            raise PerceptionError(str(error) or type(error).__name__) from error
+        prediction = self._refined(requests, prediction)
         return self._scorer.score(requests, preferences, np.arange(len(requests)), prediction)
 
     def _explored(self, batch: ScoredBatch, i: int, decision: Decision) -> Decision:

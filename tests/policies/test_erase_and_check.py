@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Preferences, Router
-from tryage.errors import InputError
+from tryage.errors import InputError, PerceptionError
 from tryage.policies import EraseAndCheck
 from tryage.policies.erase_and_check import MAX_WINDOWS, MIN_WORDS, erased_copies, pick_vote
 from tryage.scoring import QTable
@@ -290,3 +290,17 @@ def test_a_simulation_shows_what_it_costs() -> None:
 def test_malformed_arguments_are_errors(words, match: str) -> None:
     with pytest.raises(InputError, match=match):
         EraseAndCheck(**words)
+
+
+def test_the_default_answers_where_the_copies_cannot_be_predicted() -> None:
+    def losses(text: str) -> list[float]:
+        if text != TEXT:
+            raise RuntimeError("out of memory")
+        return by_word(text)
+
+    decision = make_router(losses, EraseAndCheck(), default="mini").route(TEXT)
+    assert (decision.expert.name, decision.default_used) == ("mini", True)
+    assert "out of memory" in (decision.default_reason or "")
+    for settings in ({}, {"default": "mini", "strict": True}):
+        with pytest.raises(PerceptionError, match="out of memory"):
+            make_router(losses, EraseAndCheck(), **settings).route(TEXT)
