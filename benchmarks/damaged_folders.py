@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if not (options.checkout / "shared" / "tryage").is_dir():
+        parser.error(f"{options.checkout} is no checkout: it has no folder shared/tryage")
     sys.path[:0] = [str(options.checkout / "shared"), str(ROOT / "tests")]
     tests = importlib.import_module("test_router_damage")
     with tempfile.TemporaryDirectory() as scratch:

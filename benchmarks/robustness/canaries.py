@@ -52,7 +52,9 @@ def is_of_others(leak: Leak) -> bool:
 
 def main() -> None:
     """Print what was searched and found, for each run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", choices=list(RUNS), action="append")
     parser.add_argument("--form", choices=FORMS, action="append")
     parser.add_argument("--verbose", action="store_true", help="print each leak")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Findings:
             self.tried[fact] += 1
             if not holds:
                 self.broken[fact] += 1
-                self.examples.setdefault(fact, f"{example!s:.300}")
+                self.examples.setdefault(fact, f"{example!s:.500}")
 
     @contextmanager
     def no_error(self, fact: str) -> Iterator[None]:
@@ -34,7 +36,7 @@ class Findings:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - any error is a finding
-            self.check(fact, False, repr(error))
+            self.check(fact, False, f"{error!r} in {_innermost_calls(error)}")
         else:
             self.check(fact, True)
 
@@ -43,3 +45,9 @@ class Findings:
         rows = ["| what must hold | looked at | broken |", "|---|---|---|"]
         rows += [f"| {fact} | {n:,} | {self.broken[fact]} |" for fact, n in self.tried.items()]
         return "\n".join(rows + [f"\n{fact}: {text}" for fact, text in self.examples.items()])
+
+
+def _innermost_calls(error: Exception) -> str:
+    """Return where an error was raised: a race that is rare is seen once."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return ", ".join(f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in frames)

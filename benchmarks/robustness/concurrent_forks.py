@@ -31,6 +31,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from argument_types import positive_int
 from concurrent_findings import Findings
 from tqdm import tqdm
 
@@ -75,8 +76,10 @@ else:
 
 def main() -> None:
     """Run all ways to make children, and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--forks", type=int, default=200)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--forks", type=positive_int, default=200)
     parser.add_argument("--others", type=int, default=4, help="children of spawn and fork server")
     parser.add_argument("--traffic", help="URL of an empty log; by default a new file of SQLite")
     given = parser.parse_args()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from argument_types import positive_int
 from concurrent_findings import Findings
 from concurrent_load import TOPICS, Load
 from tqdm import tqdm
@@ -43,10 +44,12 @@ WORKERS = 64  # threads of the event loop
 
 def main() -> None:
     """Run all parts, and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=64)
-    parser.add_argument("--calls", type=int, default=50, help="of each thread")
-    parser.add_argument("--tasks", type=int, default=10_000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=positive_int, default=64)
+    parser.add_argument("--calls", type=positive_int, default=50, help="of each thread")
+    parser.add_argument("--tasks", type=positive_int, default=10_000)
     parser.add_argument("--traffic", help="URL of an empty log; by default a new file of SQLite")
     given = parser.parse_args()
     findings, started = Findings(), time.monotonic()

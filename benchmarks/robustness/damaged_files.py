@@ -44,11 +44,15 @@ JOURNAL_VALUES = (
 
 def main() -> None:
     """Print a table of all kinds of files."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkout", nargs="?", type=Path, default=ROOT)
     parser.add_argument("--tries", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if not (options.checkout / "shared" / "tryage").is_dir():
+        parser.error(f"{options.checkout} is no checkout: it has no folder shared/tryage")
     sys.path[:0] = [str(options.checkout / "shared"), str(ROOT / "tests" / "traffic")]
     sys.path[:0] = [str(ROOT / "tests" / "hub")]
     warnings.simplefilter("ignore")

@@ -30,7 +30,8 @@ import numpy as np  # noqa: E402 - after the pools are set
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets import load  # noqa: E402 - after the path is set
+from argument_types import positive_int  # noqa: E402 - after the path is set
+from datasets import load  # noqa: E402 - the same
 from presets import usable_part  # noqa: E402 - the same
 from tqdm import tqdm  # noqa: E402 - the same
 
@@ -238,10 +239,12 @@ def print_times() -> None:
 
 def main() -> None:
     """Read the arguments and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("encoder")
-    parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("encoder", help="folder of a saved encoder")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--seeds", type=positive_int, default=5)
     parser.add_argument("--results", type=Path, default=Path("build/erase_and_check_cost.jsonl"))
     parser.add_argument("--times", action="store_true", help="measure the time of a decision alone")
     parser.add_argument("--bounds", action="store_true", help="print best single and oracle alone")

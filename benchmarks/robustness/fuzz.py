@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from argument_types import positive_int
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -75,14 +76,18 @@ class Progress:
 
 def main() -> None:
     """Fuzz the targets one after the other, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
-    parser.add_argument("--executions", type=int, default=1_000_000)
-    parser.add_argument("--work", type=Path, default=ROOT / ".fuzz")
+    parser.add_argument("--executions", type=positive_int, default=1_000_000)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "fuzz")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options, for_libfuzzer = parser.parse_known_args()
     names = options.targets or TARGETS
+    if unknown := set(names) - set(TARGETS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(TARGETS)}")
     if options.child:
         fuzz(names[0], options.work, for_libfuzzer)
         return

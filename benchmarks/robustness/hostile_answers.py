@@ -220,7 +220,9 @@ def peak_megabytes() -> float:
 
 def main() -> None:
     """Run the cases, each in a process, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--megabytes", type=int, default=1_000)
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--caller", choices=CALLERS)

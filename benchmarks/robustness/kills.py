@@ -29,6 +29,7 @@ import forks
 import kill_files
 import kill_measurements
 import kill_traffic
+from argument_types import positive_int
 from kill_operation import InvariantError, Operation, expect
 from tqdm import tqdm
 
@@ -148,9 +149,11 @@ def _copy(operation: Operation, start: Path, work: Path) -> None:
 
 def main() -> None:
     """Kill the operations, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("operation", nargs="*", help=f"of {', '.join(OPERATIONS)}")
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=positive_int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     names = arguments.operation or list(OPERATIONS)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from argument_types import positive_int
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict, cross_val_score
@@ -67,9 +68,11 @@ SENTENCES = (
 
 def main() -> None:
     """Measure all, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=100_000)
-    parser.add_argument("--targets", type=int, default=1_000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", type=positive_int, default=100_000)
+    parser.add_argument("--targets", type=positive_int, default=1_000)
     arguments = parser.parse_args()
     perception = Router.from_pretrained().perception.innermost()
     prompts, sets = read_prompts(arguments.prompts)

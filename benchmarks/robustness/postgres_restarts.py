@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from argument_types import positive_float, positive_int
 from kill_operation import EXPERTS, TOPICS, make_router
 from tqdm import tqdm
 
@@ -135,9 +136,13 @@ class Load:
 
 def main() -> None:
     """Restart the server under load, and print what the log holds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--restarts", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=100.0, help="answers a second, at most")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--restarts", type=positive_int, default=20)
+    parser.add_argument(
+        "--rate", type=positive_float, default=100.0, help="answers a second, at most"
+    )
     arguments = parser.parse_args()
     server, known = Server(), make_router()
     try:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from typing import IO, TYPE_CHECKING
 
 import httpx
 import psutil
+from argument_types import positive_float
 from soak_files import BROKEN, DATABASE_VARIABLE, settings_files, wait_for, write_whole
 from soak_report import write_report
 from tqdm import tqdm
@@ -228,21 +228,28 @@ def log_counts(database: str) -> dict[str, object]:
 
 def main() -> None:
     """Run a soak, and report it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--rate", type=float, default=20.0, help="requests a second")
-    parser.add_argument("--period", type=float, default=10.0, help="minutes until outages repeat")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=positive_float, default=60.0)
+    parser.add_argument("--rate", type=positive_float, default=20.0, help="requests a second")
+    parser.add_argument(
+        "--period", type=positive_float, default=10.0, help="minutes until outages repeat"
+    )
     parser.add_argument("--postgres", action="store_true", help="keep the log in PostgreSQL")
     parser.add_argument("--folder", type=Path, help="for what is written; a new one by default")
     parser.add_argument("--picture", type=Path, help="draw the run to this file")
     parser.add_argument("--report", type=Path, help="only report the run in this folder")
     options = parser.parse_args()
+    if options.folder and options.folder.is_dir() and any(options.folder.iterdir()):
+        parser.error(f"{options.folder} is not empty: a soak starts in a new folder")
     if options.report is not None:
+        if not (options.report / "counts.json").is_file():
+            parser.error(f"{options.report} holds no soak that has ended")
         print(write_report(options.report, options.picture))
         return
     folder = options.folder or Path(tempfile.mkdtemp(prefix="tryage-soak-"))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with log_url(folder, postgres=options.postgres) as database:
         said = {**vars(options), "url": database}
         write_whole(folder / "options.json", json.dumps(said, default=str))

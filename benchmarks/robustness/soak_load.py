@@ -10,11 +10,11 @@ each record of `logging` and, every ten seconds, one with the health of the mode
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
 import re
-import sys
 import threading
 import time
 import traceback
@@ -34,6 +34,7 @@ THREADS = 32  # for requests that are sent without async code; all start at once
 BEAT_SECONDS = 10.0
 DRAIN_SECONDS = 60.0  # that the last requests have to end
 FEEDBACK_SHARE, LEAVING_SHARE, THREAD_SHARE = 0.10, 0.02, 0.30
+CLIENTS = ("langchain", "llamaindex", "http")
 N_THREADS, N_USERS = 50, 20  # of conversations, of users of a budget
 
 _PROMPTS = Path(__file__).parents[1] / "difficulty" / "prompts.jsonl"
@@ -353,8 +354,13 @@ class _Warnings(logging.Handler):
 
 def main() -> None:
     """Run the load of one client."""
-    path, folder = sys.argv[1], Path(sys.argv[2])
-    seconds, rate = map(float, sys.argv[3:5])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("client", choices=CLIENTS)
+    parser.add_argument("folder", type=Path, help="of the soak: the models of its provider answer")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("rate", type=float, help="requests a second")
+    options = parser.parse_args()
+    path, folder, seconds, rate = options.client, options.folder, options.seconds, options.rate
     client: Client = import_module(f"soak_{path}").SoakClient(folder)
     write_whole(folder / f"{path}.ready", "")
     load = Load(client, path, folder, wait_for_start(folder))

