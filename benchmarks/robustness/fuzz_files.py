@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -62,7 +63,7 @@ def check_config(data: bytes) -> None:
         try:
             loaded = load_config(path, environment={"A": "x"})
         except ConfigError as error:
-            _check_lines(error, data.count(b"\n") + 1)
+            _check_lines(error, len(re.split(rb"\r\n|\r|\n", data)))  # as editors count
             return
         if case == 0:
             path.write_text(to_toml(loaded.config), "utf-8")

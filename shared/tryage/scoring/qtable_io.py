@@ -427,7 +427,10 @@ def _float_column(path: Path, rows: pa.Table, name: str) -> Float64Array:
     try:
         column = rows[name].cast(pa.float64()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise QTableError(f"{path}: the column {name} is not all numbers: {error}") from error
+        # a type of many levels is written with all of them
+        raise QTableError(
+            f"{path}: the column {name} is not all numbers: {error!s:.200}"
+        ) from error
     values: Float64Array = column.to_numpy(zero_copy_only=False)
     return values
 
@@ -532,7 +535,9 @@ def _read_shard(path: Path) -> pa.Table:
     try:
         return _load_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise QTableError(f"{path} cannot be read as Parquet: {error}. Remove it.") from error
+        raise QTableError(
+            f"{path} cannot be read as Parquet: {error!s:.500}. Remove it."
+        ) from error
 
 
 def _read_journal_or_shard(journal: Path) -> pa.Table:
@@ -549,7 +554,7 @@ def _read_journal(path: Path) -> pa.Table:
     try:
         return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_shard_schema())
     except (ValueError, RecursionError, AttributeError, pa.ArrowException) as error:
-        raise QTableError(f"{path} is damaged: {error}. Repair or remove it.") from error
+        raise QTableError(f"{path} is damaged: {error!s:.500}. Repair or remove it.") from error
 
 
 def _shard_schema() -> pa.Schema:
