@@ -126,3 +126,16 @@ def test_a_client_of_a_class_within_a_class_or_a_function_loses_its_key_too():
 
     for cls in (Holder.InnerClient, LocalClient):
         assert again(one=cls(headers={"Authorization": KEY}, model="gpt"))["one"].headers == {}
+
+
+class Memory(BaseModel):
+    """A part of a chain whose settings have names like those of credentials."""
+
+    api_key: str = ""
+    memory_key: str = "history"
+    input_messages_key: str = "input"
+
+
+def test_a_key_of_a_dict_is_no_credential_and_stays():
+    loaded = again(one=Memory(api_key=KEY, memory_key="past", input_messages_key="question"))
+    assert loaded["one"] == Memory(memory_key="past", input_messages_key="question")

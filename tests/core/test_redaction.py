@@ -398,3 +398,9 @@ def test_words_of_an_error_that_are_no_text_of_the_request_stay():
 def test_the_password_among_the_arguments_of_a_tool_is_masked():
     call = b'{"function": {"name": "f", "arguments": "{\\"password\\": \\"kwozqmtr\\"}"}}'
     assert sent_credentials(failed_request(content=b'{"tool_calls": [%s]}' % call)) == {"kwozqmtr"}
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_key", "memory_key", "input_key", "eos_token"])
+def test_a_name_that_is_no_credential_of_its_own_is_judged_by_its_value(name):
+    assert not is_secret(name, "team-7")
+    assert is_secret(name, "sk-proj-" + "aB3" * 12)

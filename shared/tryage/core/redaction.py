@@ -119,6 +119,11 @@ _SECRET_ENDINGS = (
 _SECRET_WORDS = frozenset(
     {"pass", "pwd", "pw", "auth", "cookie", "cookies", "bearer", "dsn", "jwt"}
 )
+# Keys of dicts and of caches, and tokens of models: settings of LangChain and of providers.
+_PLAIN_NAMES = re.compile(
+    r"(?:prompt_cache|memory|(?:input|output|history)(?:_messages)?|messages|question|answer)_key"
+    r"|(?:bos|eos|pad|unk|sep|mask)_token"
+)
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z]+")
 
 
@@ -399,6 +404,8 @@ def _is_plain_address(name: str, value: object) -> bool:
 
 
 def _is_secret_name(name: str) -> bool:
+    if _PLAIN_NAMES.fullmatch(name):
+        return False
     words = [word.casefold() for word in _WORD_BOUNDARY.split(name)]
     return any(word.endswith(_SECRET_ENDINGS) or word in _SECRET_WORDS for word in words)
 
