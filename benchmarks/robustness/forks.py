@@ -64,7 +64,8 @@ def run(function: Callable[[Report], object]) -> list[str]:
 def count_steps(function: Callable[[Report], object], report: Report, kill_at: int = 0) -> None:
     """Run a function, and report how often it has opened a file to write, moved or removed one.
 
-    At the step `kill_at` it kills this process, before the step is done.
+    At the step `kill_at` it kills this process, before the step is done; one more than there are is
+    the end of the function.
     """
     n_steps, is_running = 0, True
 
@@ -79,6 +80,8 @@ def count_steps(function: Callable[[Report], object], report: Report, kill_at: i
     sys.addaudithook(count)
     function(report)
     is_running = False  # a hook cannot be removed
+    if kill_at > n_steps:
+        os.kill(os.getpid(), signal.SIGKILL)
     report(f"{_COUNT}{n_steps}")
 
 

@@ -4,10 +4,11 @@
 
 Each operation runs in a forked child, which is killed with SIGKILL: half of the times at a moment
 that is drawn from its duration, as it is now, and else before a step that is drawn from those in
-which it opens a file to write, moves or removes one. Then another child opens what is left and
-checks it, and a third one goes on to the end and checks that nothing is lost or doubled. Without an
-operation, all are killed. It prints a Markdown table, and the first faults; the exit status is 1 if
-there is one. Ctrl-C ends the operation that is being killed, and its counts are printed.
+which it opens a file to write, moves or removes one, or at the end. Then another child opens what
+is left and checks it, and a third one goes on to the end and checks that nothing is lost or
+doubled. Without an operation, all are killed. It prints a Markdown table, and the first faults; the
+exit status is 1 if there is one. Ctrl-C ends the operation that is being killed, and its counts are
+printed.
 """
 
 from __future__ import annotations
@@ -117,9 +118,9 @@ def _kill_once(
     _copy(operation, start, work)
     run = partial(operation.run, work)
     if result.steps and rng.random() < _SHARE_OF_STEPS:
-        step = rng.randint(1, result.steps)
+        step = rng.randint(1, result.steps + 1)
         child = forks.Child(lambda report: forks.count_steps(run, report, step))
-        moment = f"before step {step} of {result.steps}"
+        moment = f"before step {step} of {result.steps}, or at the end"
     else:
         seconds = rng.uniform(0.0, _LONGER * result.seconds)
         child = forks.Child(run)

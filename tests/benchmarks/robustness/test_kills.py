@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -65,6 +67,15 @@ def test_what_is_not_atomic_is_found(kills, careless):
     assert result.kills == 5
     assert any("a mixture" in fault for fault in result.faults)
     assert result.row().startswith("| careless |")
+
+
+@pytest.mark.parametrize(("step", "n_files"), [(1, 0), (2, 1), (3, 2)])
+def test_a_kill_comes_before_each_step_and_after_the_last_one(careless, tmp_path, step, n_files):
+    forks = importlib.import_module("forks")
+    run = functools.partial(careless.run, tmp_path)
+    child = forks.Child(lambda report: forks.count_steps(run, report, step))
+    assert child.wait()[1] == -signal.SIGKILL
+    assert len([*tmp_path.iterdir()]) == n_files
 
 
 def test_an_operation_that_fails_without_a_kill_is_an_error(kills, careless):
