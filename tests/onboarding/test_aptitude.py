@@ -165,3 +165,21 @@ def test_after_an_answer_that_cannot_be_written_no_further_one_is_paid_for(tmp_p
     answered = [(one.model, one.question) for one in journal.records]
     assert len(set(answered)) == len(answered)
     assert kept <= set(answered)
+
+
+def test_an_answer_is_written_down_before_the_next_one_is_paid_for(tmp_path, monkeypatch):
+    """What is learned from the answers takes longer than the answers, as on a busy machine."""
+    path, missing = tmp_path / "answers.jsonl", []
+    update = AptitudeTest._update
+    monkeypatch.setattr(AptitudeTest, "_update", lambda *args: (time.sleep(0.02), update(*args)))
+    answered = itertools.count()
+
+    def answer(_):
+        missing.append(next(answered) - len(path.read_text().splitlines()))
+        return "yes"
+
+    config = {"batch_size": 20, "max_prompts": 20, "concurrency": 2}
+    with open_journal(path) as journal:
+        make_test({"a": answer}, journal, **config).run(progress=False)
+    assert len(missing) == 20
+    assert max(missing) <= 2  # those in flight

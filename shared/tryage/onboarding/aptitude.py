@@ -228,7 +228,9 @@ class AptitudeTest:
         error: Exception | None = None
         try:
             for position, measurement in self._measurer(model).measure(prompts, self._budget):
-                events.put((model, questions[position], measurement))
+                question = questions[position]
+                self._keep(model, question, measurement)  # before the next one is paid for
+                events.put((model, question, measurement))
         except Exception as caught:  # noqa: BLE001 - a client raises anything, and others go on
             error = caught
         events.put((model, None, error))
@@ -247,7 +249,13 @@ class AptitudeTest:
         )
 
     def _give_up(self, model: int, error: Exception) -> None:
-        """Ask a model no further; the others go on."""
+        """Ask a model no further; the others go on.
+
+        Raises:
+            FileWriteError: its answers cannot be written down, nor can those of others.
+        """
+        if isinstance(error, FileWriteError):
+            raise error
         name = self._candidates[model].name
         is_described = isinstance(error, MeasurementError)
         reason = str(error) if is_described else f"{name} failed: {describe_error(error)}"
@@ -260,8 +268,12 @@ class AptitudeTest:
         costs[:, model] = _NEVER_CHOSEN
         self._choices = replace(self._choices, costs=costs)
 
-    def _learn(self, model: int, question: int, measurement: Measurement) -> None:
-        """Write an answer down, and learn from it."""
+    def _keep(self, model: int, question: int, measurement: Measurement) -> None:
+        """Write an answer down; runs in the thread of its model.
+
+        Raises:
+            FileWriteError: the disk is full.
+        """
         prompt = self._questions.prompts[question]
         record = AnswerRecord(
             self._candidates[model].name,
@@ -279,6 +291,9 @@ class AptitudeTest:
         except FileWriteError:
             self._budget.stop()  # what is answered from now on would be paid for and lost
             raise
+
+    def _learn(self, model: int, question: int, measurement: Measurement) -> None:
+        """Learn from an answer."""
         if measurement.score is not None:
             self._n_failures[model] = 0
             self._update(model, question, 1.0 - measurement.score)

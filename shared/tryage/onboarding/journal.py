@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,12 @@ class AnswerJournal:
     """The records of a test, in the order in which the answers came.
 
     They stand in a file of JSON lines, if there is one. Only `open_journal` makes a journal with a
-    file.
+    file. Threads may share a journal.
     """
 
     def __init__(self) -> None:
         self.records: list[AnswerRecord] = []
+        self._lock = threading.Lock()
         self._path: Path | None = None
         self._file: TextIO | None = None
 
@@ -68,13 +70,14 @@ class AnswerJournal:
         Raises:
             FileWriteError: the disk is full.
         """
-        self.records.append(record)
-        if self._file is None or self._path is None:
-            return
         row = {name: value for name, value in asdict(record).items() if value is not None}
-        with explain_write_errors(self._path, _KEPT):
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._file.flush()
+        with self._lock:
+            self.records.append(record)
+            if self._file is None or self._path is None:
+                return
+            with explain_write_errors(self._path, _KEPT):
+                self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self._file.flush()
 
     def open(self, path: Path) -> None:
         """Read the records of a file, and append to it from now on."""
