@@ -17,6 +17,7 @@ from tryage.chat.batching import BatchingExecutor
 from tryage.core.cache import LRUCache
 from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation
 from tryage.core.policy import check_single_calls
+from tryage.core.printable import escape_line
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.tools.ranker import Selection, ToolRanker, check_k
 from tryage.tools.tool import Tool
@@ -390,10 +391,11 @@ class _ChoiceToolbox:
 
 def _choice_labels(choices: Sequence[ToolMetadata]) -> list[str]:
     """Return a label for each choice: its name if no other choice has it, else its index."""
-    counts = Counter(choice.name for choice in choices)
+    names = list(map(_name, choices))
+    counts = Counter(names)
     return [
-        choice.name if choice.name and counts[choice.name] == 1 else f"choice {index}"
-        for index, choice in enumerate(choices)
+        name if name and counts[name] == 1 else f"choice {index}"
+        for index, name in enumerate(names)
     ]
 
 
@@ -415,7 +417,8 @@ def _to_tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
 
 
 def _name(choice: ToolMetadata) -> str:
-    return (choice.name or "").strip()
+    """Return the name as an expert may have it."""
+    return escape_line((choice.name or "").strip())
 
 
 def _to_tool(name: str, choice: ToolMetadata) -> Tool:

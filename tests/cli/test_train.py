@@ -164,7 +164,7 @@ def test_training_loads_neither_ray_nor_chat_nor_scoring_engines(qtable, encoder
     assert "tryage.learning.training.trainer" in loaded
     rooms = ("tryage.chat", "tryage.hub", "tryage.tools", "tryage.learning.evaluation",
              "tryage.learning.cotraining", "tryage.scoring.")  # fmt: skip
-    tables = {"tryage.scoring.qtable", "tryage.scoring.qtable_io"}
+    tables = {f"tryage.scoring.{name}" for name in ("qtable", "qtable_io", "qtable_limits")}
     assert not {name for name in loaded - tables if name.startswith(rooms)}
     assert not loaded & {"ray", "torch", "transformers", "httpx", "huggingface_hub"}
 

@@ -173,7 +173,8 @@ def test_any_library_is_read_or_refused_in_words(files, name, content):
 
 def test_a_separator_of_lines_within_a_text_of_json_ends_no_line(files):
     content = '{"name": "a", "license": "x\u2028y"}\n{"name": "b"}\r\n'.encode()
-    assert files.load("library", "x.jsonl", content).names == ("a", "b")
+    with pytest.raises(InputError, match="model 1: license must have no control characters"):
+        files.load("library", "x.jsonl", content)
 
 
 def test_an_upload_that_finds_no_room_says_so_and_leaves_nothing(

@@ -157,12 +157,18 @@ def test_experts_need_different_names(run, length_measurer):
 def test_what_is_known_about_the_experts_is_written_beside_the_losses(
     run, length_measurer, tmp_path
 ):
-    run(TEXTS, [length_measurer(Expert("a", parameters=7e9)), length_measurer(Expert("é\u2028"))])
+    run(
+        TEXTS,
+        [
+            length_measurer(Expert("a", parameters=7e9)),
+            length_measurer(Expert("é", metadata={"note": "a\u2028b"})),
+        ],
+    )
     run(TEXTS, [length_measurer(Expert("a", input_price=1.0))])
     lines = (tmp_path / "table" / EXPERTS_FILE).read_bytes().splitlines()
     assert [*Library.from_dicts(map(json.loads, lines))] == [
         Expert("a", parameters=7e9, input_price=1.0),
-        Expert("é\u2028"),
+        Expert("é", metadata={"note": "a\u2028b"}),
     ]
 
 
