@@ -105,5 +105,6 @@ def test_a_credential_for_models_of_one_server_is_taken(models, settings):
 
 
 def test_a_credential_that_one_provider_alone_takes_is_taken():
+    pytest.importorskip("langchain_anthropic")
     models = ["openai:gpt-5.4-mini", "anthropic:claude-opus-5"]
     assert ChatTryage.from_models(models, openai_api_key="kwozqmtr").settings
