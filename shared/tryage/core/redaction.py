@@ -306,32 +306,31 @@ def _header_credentials(value: str) -> Iterator[str]:
             yield decoded.partition(":")[2]
 
 
-def _named_credentials(value: object, name: str = "") -> Iterator[str]:
+def _named_credentials(value: object) -> Iterator[str]:
     """Yield the texts in JSON whose name says that they are credentials."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _named_credentials(inner, str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _named_credentials(inner, name)
-    elif isinstance(value, str):
+    for name, text in _named_texts(value):
         if _is_secret_name(name):
-            yield value
+            yield text
         elif name == "arguments":  # of a tool, as a text with JSON
             with suppress(ValueError, RecursionError):
-                yield from _named_credentials(json.loads(value))
+                yield from _named_credentials(json.loads(text))
 
 
-def _texts_in(value: object, name: str = "") -> Iterator[str]:
+def _texts_in(value: object) -> Iterator[str]:
     """Yield the texts in JSON that stand where the protocols of providers have prompts."""
+    return (text.lstrip() for name, text in _named_texts(value) if name in _TEXT_NAMES)
+
+
+def _named_texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in JSON with their names; those of a list have the name of the list."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _texts_in(inner, str(key))
+            yield from _named_texts(inner, str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts_in(inner, name)
-    elif isinstance(value, str) and name in _TEXT_NAMES:
-        yield value.lstrip()
+            yield from _named_texts(inner, name)
+    elif isinstance(value, str):
+        yield name, value
 
 
 def _forms(secret: str) -> Iterator[str]:
