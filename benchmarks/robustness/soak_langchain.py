@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 from soak_faults import share_of
-from soak_load import Client
+from soak_load import ConfiguredClient
 
 from tryage_langchain import ChatTryage
 
@@ -33,7 +33,7 @@ def look_up(marker: str, model: str) -> str:
     return f"{marker} {model}"
 
 
-class SoakClient(Client):
+class SoakClient(ConfiguredClient):
     """Asks ChatTryage in all its ways."""
 
     ways: ClassVar = {
@@ -49,27 +49,27 @@ class SoakClient(Client):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._chats = {
+        self._models = {
             name: ChatTryage.from_config(folder / f"langchain.{name}.toml", watch=True)
             for name in POLICIES
         }
-        self._tools = {name: chat.bind_tools([look_up]) for name, chat in self._chats.items()}
+        self._tools = {name: chat.bind_tools([look_up]) for name, chat in self._models.items()}
         self._structured = {
             name: chat.with_structured_output(Answer, include_raw=True)
-            for name, chat in self._chats.items()
+            for name, chat in self._models.items()
         }
 
     def invoke(self, request: Request, reply: Reply) -> None:
         """Ask for a whole answer."""
-        self._read(self._chats[policy_of(request)].invoke(*_arguments(request)), reply)
+        self._read(self._models[policy_of(request)].invoke(*_arguments(request)), reply)
 
     async def ainvoke(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        self._read(await self._chats[policy_of(request)].ainvoke(*_arguments(request)), reply)
+        self._read(await self._models[policy_of(request)].ainvoke(*_arguments(request)), reply)
 
     def stream(self, request: Request, reply: Reply) -> None:
         """Ask for a stream."""
-        chunks = self._chats[policy_of(request)].stream(*_arguments(request))
+        chunks = self._models[policy_of(request)].stream(*_arguments(request))
         for chunk in chunks:
             self._read(chunk, reply)
             if request.leaves and reply.pieces:
@@ -79,7 +79,7 @@ class SoakClient(Client):
 
     async def astream(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        chunks = self._chats[policy_of(request)].astream(*_arguments(request))
+        chunks = self._models[policy_of(request)].astream(*_arguments(request))
         async for chunk in chunks:
             self._read(chunk, reply)
             if request.leaves and reply.pieces:
@@ -111,21 +111,6 @@ class SoakClient(Client):
         reply.note(str(message.text))
         if getattr(message, "tool_calls", None) and not reply.pieces:
             reply.note(json.dumps(message.tool_calls[0]["args"]))
-
-    def feedback(self, decision_id: str, score: float) -> bool:
-        """Rate an answer; return whether that was new."""
-        return self._chats["plain"].feedback(decision_id, score)
-
-    def health(self) -> dict[str, Any]:
-        """Return the state of each model, by its name."""
-        return {name: one["state"] for name, one in self._chats["plain"].health().items()}
-
-    def close(self) -> dict[str, Any]:
-        """End, and return what the log has lost."""
-        log = self._chats["plain"]._chat_router.router.traffic  # noqa: SLF001 - of the same project
-        for chat in self._chats.values():
-            chat.close()
-        return {"flushed": log.flush(60), "lost": log.lost}
 
 
 def policy_of(request: Request) -> str:

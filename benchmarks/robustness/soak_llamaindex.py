@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from llama_index.core import PromptTemplate
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from soak_langchain import POLICIES, Answer, look_up, policy_of
-from soak_load import Client
+from soak_load import ConfiguredClient
 
 from tryage_llamaindex import TryageLLM
 
@@ -23,7 +23,7 @@ _TOOL = FunctionTool.from_defaults(look_up)
 _TEMPLATE = PromptTemplate("{query_str}")
 
 
-class SoakClient(Client):
+class SoakClient(ConfiguredClient):
     """Asks TryageLLM in all its ways."""
 
     ways: ClassVar = {
@@ -40,32 +40,32 @@ class SoakClient(Client):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._llms = {
+        self._models = {
             name: TryageLLM.from_config(folder / f"llamaindex.{name}.toml", watch=True)
             for name in POLICIES
         }
 
     def chat(self, request: Request, reply: Reply) -> None:
         """Ask for a whole answer."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys):
             self._read(llm.chat(_messages(request)), reply)
 
     async def achat(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys):
             self._read(await llm.achat(_messages(request)), reply)
 
     def complete(self, request: Request, reply: Reply) -> None:
         """Ask for a completion."""
-        answer = self._llms[policy_of(request)].complete(request.text)
+        answer = self._models[policy_of(request)].complete(request.text)
         reply.record |= answer.additional_kwargs["tryage"]
         reply.note(answer.text)
 
     def stream(self, request: Request, reply: Reply) -> None:
         """Ask for a stream."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys):
             chunks = llm.stream_chat(_messages(request))
             for chunk in chunks:
@@ -78,7 +78,7 @@ class SoakClient(Client):
 
     async def astream(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys):
             chunks = await llm.astream_chat(_messages(request))
             async for chunk in chunks:
@@ -91,17 +91,17 @@ class SoakClient(Client):
 
     def tools(self, request: Request, reply: Reply) -> None:
         """Ask with a tool."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         self._read_tools(llm, llm.chat_with_tools([_TOOL], user_msg=request.text), reply)
 
     async def atools(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         self._read_tools(llm, await llm.achat_with_tools([_TOOL], user_msg=request.text), reply)
 
     def structured(self, request: Request, reply: Reply) -> None:
         """Ask for an object."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys) as records:
             found = llm.structured_predict(Answer, _TEMPLATE, query_str=request.text)
         reply.record |= records[-1]
@@ -109,7 +109,7 @@ class SoakClient(Client):
 
     async def astructured(self, request: Request, reply: Reply) -> None:
         """Do the same asynchronously."""
-        llm = self._llms[policy_of(request)]
+        llm = self._models[policy_of(request)]
         with llm.using(keys=request.keys) as records:
             found = await llm.astructured_predict(Answer, _TEMPLATE, query_str=request.text)
         reply.record |= records[-1]
@@ -124,21 +124,6 @@ class SoakClient(Client):
         reply.record |= answer.additional_kwargs["tryage"]
         for call in llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False):
             reply.note(json.dumps(call.tool_kwargs))
-
-    def feedback(self, decision_id: str, score: float) -> bool:
-        """Rate an answer; return whether that was new."""
-        return self._llms["plain"].feedback(decision_id, score)
-
-    def health(self) -> dict[str, Any]:
-        """Return the state of each model, by its name."""
-        return {name: one["state"] for name, one in self._llms["plain"].health().items()}
-
-    def close(self) -> dict[str, Any]:
-        """End, and return what the log has lost."""
-        log = self._llms["plain"]._chat_router.router.traffic  # noqa: SLF001 - of the same project
-        for llm in self._llms.values():
-            llm.close()
-        return {"flushed": log.flush(60), "lost": log.lost}
 
 
 def _messages(request: Request) -> list[ChatMessage]:

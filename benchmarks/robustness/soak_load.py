@@ -144,6 +144,27 @@ class Client:
         return {}
 
 
+class ConfiguredClient(Client):
+    """A client with a chat model of ours for each file of settings, which shares one log."""
+
+    _models: Mapping[str, Any]
+
+    def feedback(self, decision_id: str, score: float) -> bool:
+        """Rate an answer; return whether that was new."""
+        return self._models["plain"].feedback(decision_id, score)
+
+    def health(self) -> dict[str, Any]:
+        """Return the state of each model, by its name."""
+        return {name: one["state"] for name, one in self._models["plain"].health().items()}
+
+    def close(self) -> dict[str, Any]:
+        """End, and return what the log has lost."""
+        log = self._models["plain"]._chat_router.router.traffic  # noqa: SLF001 - of the same project
+        for model in self._models.values():
+            model.close()
+        return {"flushed": log.flush(60), "lost": log.lost}
+
+
 def way_of(ways: dict[str, float], marker: str) -> str:
     """Return the way in which a request is sent."""
     share = share_of(marker, "way") * sum(ways.values())
