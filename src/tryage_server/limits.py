@@ -1,4 +1,4 @@
-"""What stands before every request: keys of clients, size, how many at a time, and slow ones."""
+"""What stands before every request: keys of clients, size, load of the server, slow clients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 
 from tryage_server.errors import error_response
+from tryage_server.response_delay import ResponseDelay
 from tryage_server.telemetry import METRICS_PATH
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class SlowClientError(Exception):
 
 
 class LimitMiddleware:
-    """Refuses requests without a key, that are too large, or that are too many.
+    """Refuses requests without a key, that are too large, or for which the server has no time.
 
     A client that does not send the rest of its request, or does not read its answer, is given up,
     so that it does not keep the place of others. Health and readiness need no key, so that what
@@ -39,6 +40,7 @@ class LimitMiddleware:
         self._app, self._settings = app, settings
         self._keys = [key.encode() for key in settings.keys]
         self._n_requests = 0
+        self._delay = ResponseDelay(lambda: self._n_requests > 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
@@ -54,6 +56,7 @@ class LimitMiddleware:
             await refusal(scope, receive, send)
             return
         self._n_requests += 1
+        self._delay.watch()
         try:
             body = _LimitedBody(receive, self._settings)
             await self._app(scope, body, _TimedSend(send, self._settings.client_seconds))
@@ -71,10 +74,20 @@ class LimitMiddleware:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._settings.max_body:
             return error_response(413, too_large(self._settings.max_body))
+        return self._overload()
+
+    def _overload(self) -> Response | None:
+        """Return the refusal of a server with too much to do.
+
+        What it has taken is answered in time, because it takes no more.
+        """
         if self._n_requests >= self._settings.max_requests:
             message = f"{self._n_requests} requests are being answered; ask again in a second."
-            return error_response(503, message, headers={"Retry-After": "1"})
-        return None
+        elif (seconds := self._delay.seconds) > self._settings.max_delay:
+            message = f"The server is {seconds:.2g} seconds late; ask again in a second."
+        else:
+            return None
+        return error_response(503, message, headers={"Retry-After": "1"})
 
     def _has_key(self, authorization: bytes) -> bool:
         if not self._keys:

@@ -27,6 +27,8 @@ class ServerSettings:
             reaches the address may ask.
         max_body: Bytes of a request at most; larger ones get the status 413.
         max_requests: Requests that are answered at the same time; others get the status 503.
+        max_delay: Seconds that a call of no work may take within the process, on average. While one
+            takes longer, the server has more to do than it can: new requests get the status 503.
         deadline: Seconds for an answer, over all models that are asked, or until its stream begins.
         client_seconds: Seconds that a client may take to send the next part of its request, and to
             read the next part of its answer.
@@ -40,6 +42,7 @@ class ServerSettings:
     keys: tuple[str, ...] = field(default=(), repr=False)
     max_body: int = 10_000_000
     max_requests: int = 200
+    max_delay: float = 0.3
     deadline: float = 600.0
     client_seconds: float = 60.0
     stop_seconds: float = 30.0
@@ -52,6 +55,7 @@ class ServerSettings:
             raise InputError(f"A key has fewer than {_MIN_KEY} characters: give a longer one.")
         check_integer("max_body", self.max_body, 1)
         check_integer("max_requests", self.max_requests, 1)
+        check_number("max_delay", self.max_delay, 1e-3)
         check_number("deadline", self.deadline, 1e-3)
         check_number("client_seconds", self.client_seconds, 1e-3)
         check_number("stop_seconds", self.stop_seconds, 0.0)

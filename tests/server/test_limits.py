@@ -1,6 +1,7 @@
 """What stands before every request of the server."""
 
 import asyncio
+import time
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -50,3 +51,35 @@ def test_a_request_that_fails_is_no_longer_counted():
     for _ in range(3):
         with pytest.raises(RuntimeError):
             asyncio.run(middleware(scope(), None, None))
+
+
+def test_a_process_that_is_late_refuses_requests_until_it_is_in_time_again():
+    async def answer_slowly(*_):
+        await asyncio.sleep(0)
+        time.sleep(1.0)  # no other request gets a turn
+        await asyncio.sleep(0.3)
+
+    async def ask(middleware):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        await middleware(scope(), None, send)
+        return sent[0] if sent else None
+
+    async def ask_all():
+        middleware = LimitMiddleware(answer_slowly, ServerSettings(max_delay=0.2))
+        first = asyncio.create_task(ask(middleware))
+        await asyncio.sleep(0.1)
+        refused = await ask(middleware)
+        await first
+        middleware = LimitMiddleware(answer_slowly, ServerSettings(max_delay=10.0))
+        first = asyncio.create_task(ask(middleware))
+        await asyncio.sleep(0.1)
+        return refused, await ask(middleware)
+
+    refused, passed = asyncio.run(ask_all())
+    assert refused["status"] == 503
+    assert (b"retry-after", b"1") in refused["headers"]
+    assert passed is None

@@ -83,7 +83,7 @@ def serve(
     limits = {"deadline": deadline, "max_requests": max_requests, "max_body": max_body}
     said = said_only({"host": host, "port": port, "metrics": metrics or None, **limits})
     table = _server_table(file, said)
-    words = ("deadline", "max_requests", "max_body", "stop_seconds", "metrics")
+    words = ("deadline", "max_requests", "max_delay", "max_body", "stop_seconds", "metrics")
     settings = server.ServerSettings(
         keys=server.keys_from_environment(), **{word: getattr(table, word) for word in words}
     )

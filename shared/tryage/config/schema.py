@@ -344,6 +344,9 @@ class ServerTable(Table):
     max_requests: int = Field(default=200, ge=1)
     """How many requests are answered at the same time."""
 
+    max_delay: float = Field(default=0.3, ge=0.001)
+    """Seconds by which the process may be late before it refuses requests."""
+
     max_body: int = Field(default=10_000_000, ge=1)
     """Bytes of a request at most."""
 
