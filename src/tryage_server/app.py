@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from langchain_core.messages import AIMessageChunk
-    from starlette.types import Send
+    from starlette.types import Receive, Scope, Send
 
     from tryage_server.chat_requests import ChatCall
 
@@ -236,7 +236,7 @@ async def _stream(
     parts = _parts(call)
     first = await while_connected(request, _in_time(partial(_first_part, parts), deadline))
     events = _events(first, parts, CompletionStream(options.include_usage))
-    return _ClosingResponse(events, media_type="text/event-stream")
+    return _ClosingResponse(events, parts)
 
 
 class _ClosingResponse(StreamingResponse):
@@ -244,17 +244,27 @@ class _ClosingResponse(StreamingResponse):
 
     body_iterator: AsyncGenerator[str, None]
 
-    async def stream_response(self, send: Send) -> None:
-        """Send the stream, and close it however that ends."""
-        async with aclosing(self.body_iterator):
-            await super().stream_response(send)
+    def __init__(
+        self, events: AsyncGenerator[str, None], parts: AsyncGenerator[AIMessageChunk, None]
+    ) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, and close it however that ends.
+
+        The events close the parts of the answer unless they never begin: a client may be gone
+        before the status is sent.
+        """
+        async with aclosing(self._parts), aclosing(self.body_iterator):
+            await super().__call__(scope, receive, send)
 
 
 async def _first_part(parts: AsyncIterator[AIMessageChunk]) -> AIMessageChunk | None:
     return await anext(parts, None)
 
 
-async def _parts(call: ChatCall) -> AsyncIterator[AIMessageChunk]:
+async def _parts(call: ChatCall) -> AsyncGenerator[AIMessageChunk, None]:
     """Yield the chunks of an answer; one with a schema is a single chunk."""
     if call.has_schema:
         yield structured_chunk(await _answer(call))
@@ -265,11 +275,13 @@ async def _parts(call: ChatCall) -> AsyncIterator[AIMessageChunk]:
 
 
 async def _events(
-    first: AIMessageChunk | None, parts: AsyncIterator[AIMessageChunk], stream: CompletionStream
+    first: AIMessageChunk | None,
+    parts: AsyncGenerator[AIMessageChunk, None],
+    stream: CompletionStream,
 ) -> AsyncGenerator[str, None]:
     """Yield the events of a stream; an error after the first one is an event, too."""
     try:
-        async with aclosing(parts):  # type: ignore[type-var]  # a generator
+        async with aclosing(parts):
             if first is not None and (chunk := stream.chunk(first)) is not None:
                 yield _event(chunk)
             async for part in parts:

@@ -115,6 +115,32 @@ async def test_a_reader_that_stops_early_closes_the_stream_of_the_client():
     assert closed == ["sync", "async"]
 
 
+@pytest.mark.parametrize("idle_timeout", [None, 60.0])
+async def test_a_reader_that_is_cancelled_closes_the_stream_of_the_client(idle_timeout):
+    waits, closed = asyncio.Event(), asyncio.Event()
+
+    async def chunks():
+        try:
+            yield "a"
+            waits.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)  # as a client that says goodbye to its server
+            closed.set()
+
+    peeked = replace(await apeek_stream(chunks(), bool), idle_timeout=idle_timeout)
+
+    async def read():
+        return [chunk async for chunk in aresume_stream(peeked, str.upper)]
+
+    task = asyncio.create_task(read())
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(closed.wait(), 10)
+
+
 async def test_a_stream_without_content_says_so():
     async def empty_chunks():
         yield ""

@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 from langchain_core.runnables import RunnableLambda
+from starlette.requests import ClientDisconnect
 
 from tryage.policies import AnswerCache
 from tryage_langchain import ChatTryage
@@ -372,6 +373,30 @@ async def test_nothing_is_chosen_for_a_client_that_is_gone_when_its_turn_comes(c
              "query_string": b"", "http_version": "1.1", "client": ("127.0.0.1", 1)}  # fmt: skip
     await app.create_app(chat)(scope, receive, send)
     assert (sent[0]["status"], planned) == (499, [])
+
+
+async def test_a_stream_is_closed_for_a_client_that_is_gone_before_its_first_event():
+    closed = []
+
+    async def parts():
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            closed.append(True)
+
+    async def events():
+        yield "never read"
+
+    async def send(_):
+        raise OSError("The connection is closed.")
+
+    answer = parts()
+    await anext(answer)
+    response = app._ClosingResponse(events(), answer)
+    with pytest.raises(ClientDisconnect):
+        await response({"type": "http", "asgi": {"spec_version": "2.4"}}, None, send)
+    assert closed == [True]
 
 
 # LangChain's own class --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextvars import copy_context
@@ -279,6 +280,9 @@ async def aresume_stream(
             note_text(chunk)
             yield annotate(chunk)
         stream.end(texts)
+    except asyncio.CancelledError:
+        is_abandoned = True  # the read that is cancelled, too, ends the client's stream by itself
+        raise
     except Exception as error:
         is_abandoned = isinstance(error, AttemptTimeoutError)
         stream.report(error)

@@ -27,6 +27,7 @@ BILL_SECONDS = 60.0  # for which a bill waits for the charge of its decision
 _HALF_LIFE = 100.0  # bills after which older ones count half, in what bills are expected to be
 _MAX_PURSES = 100_000  # that a process remembers; those used last
 _MAX_OPEN = 100_000  # charges without a bill that a process remembers
+_MAX_CHARGED = 10_000  # decisions that a process remembers, so that a second charge changes nothing
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class SpendingLedger:
             place = (charge.purse.budget, charge.decision_id)
             if place in self._charged:
                 return
-            _remember(self._charged, place, None, _MAX_OPEN)
+            _remember(self._charged, place, None, _MAX_CHARGED)
             earlier = self._open.pop(charge.decision_id, ())
             _remember(self._open, charge.decision_id, (*earlier, charge), _MAX_OPEN)
             self._add(charge.purse, charged(charge))
