@@ -43,6 +43,9 @@ SHARES = {"langchain": 0.35, "llamaindex": 0.30, "http": 0.35}  # of the request
 SAMPLE_SECONDS = 10.0
 STOP_SECONDS = 120.0  # that the loads have after the last request
 
+# As docs/operations.md advises: what glibc keeps of free memory for each thread looks like growth.
+MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
 # When the settings change, in shares of the period: which files are written.
 CHANGES = ((0.25, "changed"), (0.45, "broken"), (0.47, "changed"), (0.75, "first"))
 
@@ -63,7 +66,7 @@ class Processes:
             [sys.executable, *command],
             stdout=log,
             stderr=log,
-            env={**os.environ, **keys, **threads},
+            env={**os.environ, **MEMORY, **keys, **threads},
         )
 
     def check(self) -> None:
