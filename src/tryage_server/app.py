@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
     from starlette.types import Receive, Scope, Send
 
+    from tryage.chat.time_limits import Discard
     from tryage_server.chat_requests import ChatCall
 
 T = TypeVar("T")
@@ -213,7 +214,9 @@ def _failed(error: Exception) -> Response:
 # Answers ---------------------------------------------------------------------------------------
 
 
-async def _in_time(answer: Callable[[], Awaitable[T]], deadline: float) -> T:
+async def _in_time(
+    answer: Callable[[], Awaitable[T]], deadline: float, discard: Discard[T] | None = None
+) -> T:
     """Return an answer that comes within its deadline, on a server with too much to do as well.
 
     A call counts its own time from when a model is chosen; on such a server that may take long,
@@ -222,7 +225,7 @@ async def _in_time(answer: Callable[[], Awaitable[T]], deadline: float) -> T:
     Raises:
         AttemptTimeoutError: the deadline is over, and `_GRACE` too.
     """
-    return await arun_with_timeout(answer, deadline + _GRACE)
+    return await arun_with_timeout(answer, deadline + _GRACE, discard)
 
 
 async def _answer(call: ChatCall) -> Any:
@@ -234,7 +237,8 @@ async def _stream(
 ) -> Response:
     """Return the stream of an answer whose first chunk is here, so that errors have a status."""
     parts = _parts(call)
-    first = await while_connected(request, _in_time(partial(_first_part, parts), deadline))
+    first_part = _in_time(partial(_first_part, parts), deadline, lambda _: parts.aclose())
+    first = await while_connected(request, first_part)
     events = _events(first, parts, CompletionStream(options.include_usage))
     return _ClosingResponse(events, parts)
 

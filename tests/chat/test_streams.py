@@ -14,6 +14,7 @@ from tryage.chat.streams import (
     alimit_size,
     apeek_stream,
     aresume_stream,
+    close_answer,
     limit_size,
     peek_stream,
     resume_stream,
@@ -139,6 +140,21 @@ async def test_a_reader_that_is_cancelled_closes_the_stream_of_the_client(idle_t
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(closed.wait(), 10)
+
+
+async def test_a_stream_that_nobody_reads_is_closed():
+    closed = []
+
+    async def chunks():
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.append(True)
+
+    await close_answer(await apeek_stream(chunks(), bool))
+    assert closed == [True]
+    assert close_answer("no stream") is None
 
 
 async def test_a_stream_without_content_says_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import math
@@ -219,3 +220,27 @@ async def test_cancelling_the_caller_cancels_the_call():
         await caller
     await asyncio.sleep(0)
     assert ends == ["cancelled"]
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_an_answer_that_comes_too_late_is_discarded(is_cancelled):
+    begun, discarded = asyncio.Event(), asyncio.Event()
+
+    async def answer_anyway():
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return 7
+
+    async def discard(value):
+        assert value == 7
+        discarded.set()
+
+    seconds = 60 if is_cancelled else SHORT
+    caller = asyncio.create_task(arun_with_timeout(answer_anyway, seconds, discard))
+    await begun.wait()
+    if is_cancelled:
+        caller.cancel()
+    with pytest.raises(asyncio.CancelledError if is_cancelled else AttemptTimeoutError):
+        await caller
+    await asyncio.wait_for(discarded.wait(), 10)

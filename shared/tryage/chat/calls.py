@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.chat.hedging import arun_hedged, run_hedged
+from tryage.chat.streams import close_answer
 from tryage.chat.time_limits import arun_with_timeout, run_with_timeout
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ async def amake_call(call: Call) -> Any:  # noqa: ANN401 - any framework's answe
     if call.hedge is not None:
         return await arun_hedged(call.call, call.hedge, call.seconds)
     if not call.beside:
-        return await arun_with_timeout(call.call, call.seconds)
-    calls = (arun_with_timeout(one, call.seconds) for one in (call.call, *call.beside))
+        return await arun_with_timeout(call.call, call.seconds, close_answer)
+    calls = (
+        arun_with_timeout(one, call.seconds, close_answer) for one in (call.call, *call.beside)
+    )
     return await asyncio.gather(*calls, return_exceptions=True)
 
 

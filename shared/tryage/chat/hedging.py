@@ -7,7 +7,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from tryage.chat.streams import PeekedStream
+from tryage.chat.streams import PeekedStream, close_answer
 from tryage.chat.time_limits import drop_task, run_in_thread, timeout_error
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ async def arun_hedged(
         raise
     finally:
         for late in _open(calls):
-            drop_task(late)
+            drop_task(late, close_answer)
     if hedge.unused_stream is not None:
         await _aclose(hedge.unused_stream)
     return answered.result()

@@ -177,6 +177,11 @@ def close_stream(stream: PeekedStream) -> Awaitable[None] | None:
     return None
 
 
+def close_answer(answer: object) -> Awaitable[None] | None:
+    """Do what `close_stream` does with an answer that nobody reads, if it is a stream."""
+    return close_stream(answer) if isinstance(answer, PeekedStream) else None
+
+
 async def _aclose(chunks: AsyncIterator[Any]) -> None:
     close = getattr(chunks, "aclose", None)
     if close is not None:

@@ -6,17 +6,18 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from tryage.errors import AttemptTimeoutError, InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
 T = TypeVar("T")
+
+Discard: TypeAlias = Callable[[T], Awaitable[None] | None]
 
 _CLOCK_TOLERANCE = 1e-3  # seconds by which a wait may end too soon
 
@@ -145,8 +146,12 @@ def run_in_thread(call: Callable[[], T], context: Context | None = None) -> Futu
     return future
 
 
-async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | None) -> T:
+async def arun_with_timeout(
+    call: Callable[[], Awaitable[T]], seconds: float | None, discard: Discard[T] | None = None
+) -> T:
     """Do what `run_with_timeout` does with a call that is awaited; at its end it is cancelled.
+
+    What it returns all the same, too late, is given to `discard`, such as a stream to close.
 
     Raises:
         AttemptTimeoutError: the seconds have passed.
@@ -158,17 +163,17 @@ async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | N
         # Unlike `wait_for`, it does not wait until a call that ignores its cancellation ends.
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
-        task.cancel()
+        drop_task(task, discard)
         raise
     if not done:
-        drop_task(task)
+        drop_task(task, discard)
         raise timeout_error(seconds)
     return task.result()
 
 
-def drop_task(task: asyncio.Future[Any]) -> None:
-    """Cancel a task whose result is no longer needed."""
-    task.add_done_callback(_retrieve_error)
+def drop_task(task: asyncio.Future[T], discard: Discard[T] | None = None) -> None:
+    """Cancel a task whose result is no longer needed; one that it has is given to `discard`."""
+    task.add_done_callback(partial(_end_dropped, discard))
     task.cancel()
 
 
@@ -188,7 +193,16 @@ def _complete(future: Future[Any], call: Callable[[], Any]) -> None:
         future.set_result(result)
 
 
-def _retrieve_error(task: asyncio.Future[Any]) -> None:
+def _end_dropped(discard: Discard[T] | None, task: asyncio.Future[T]) -> None:
     """Read the error of a task that nobody awaits, so that asyncio does not report it."""
-    if not task.cancelled():
-        task.exception()
+    if task.cancelled() or task.exception() is not None or discard is None:
+        return
+    ending = discard(task.result())
+    if ending is not None:
+        end = asyncio.ensure_future(ending)
+        _ENDS.add(end)
+        end.add_done_callback(_ENDS.discard)
+        end.add_done_callback(partial(_end_dropped, None))
+
+
+_ENDS: set[asyncio.Future[None]] = set()  # an event loop does not keep its tasks alive
