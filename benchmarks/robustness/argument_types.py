@@ -31,3 +31,15 @@ def positive_float(text: str) -> float:
     if not 0.0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return number
+
+
+def fraction(text: str) -> float:
+    """Return a number above 0 and up to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is another text.
+    """
+    number = positive_float(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 1")
+    return number

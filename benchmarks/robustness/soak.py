@@ -2,6 +2,7 @@
 
     python benchmarks/robustness/soak.py --minutes 60 --rate 20
     python benchmarks/robustness/soak.py --minutes 10 --postgres   # with a log in PostgreSQL
+    python benchmarks/robustness/soak.py --minutes 3 --server-share 0.1   # an overloaded server
     python benchmarks/robustness/soak.py --report FOLDER           # of a run that has ended
 
 The fake models (`soak_provider.py`), `tryage serve` and three loads (`soak_load.py`: ChatTryage,
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ from typing import IO, TYPE_CHECKING
 
 import httpx
 import psutil
-from argument_types import positive_float
+from argument_types import fraction, positive_float
 from soak_files import BROKEN, DATABASE_VARIABLE, settings_files, wait_for, write_whole
 from soak_report import write_report
 from tqdm import tqdm
@@ -45,6 +47,8 @@ STOP_SECONDS = 120.0  # that the loads have after the last request
 
 # As docs/operations.md advises: what glibc keeps of free memory for each thread looks like growth.
 MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
+THROTTLE_SECONDS, THROTTLE_START = 0.1, 20.0  # of a turn of a throttled server; before the first
 
 # When the settings change, in shares of the period: which files are written.
 CHANGES = ((0.25, "changed"), (0.45, "broken"), (0.47, "changed"), (0.75, "first"))
@@ -98,6 +102,29 @@ class Processes:
                 process.kill()
 
 
+@contextmanager
+def throttled(process: subprocess.Popen[bytes], share: float, start: float) -> Iterator[None]:
+    """Let a process run for a share of each tenth of a second, from a time on."""
+
+    def throttle() -> None:
+        one = psutil.Process(process.pid)
+        while not is_over.wait(share * THROTTLE_SECONDS):
+            if time.time() >= start:
+                one.suspend()
+                is_over.wait((1 - share) * THROTTLE_SECONDS)
+                one.resume()
+
+    is_over, thread = threading.Event(), threading.Thread(target=throttle)
+    if share < 1:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if share < 1:
+            thread.join()
+
+
 def run(folder: Path, options: argparse.Namespace, database: str) -> None:
     """Run all processes for the given minutes."""
     seconds, period = options.minutes * 60, options.period * 60
@@ -115,7 +142,9 @@ def run(folder: Path, options: argparse.Namespace, database: str) -> None:
         start = time.time() + 1
         write_whole(folder / "start", str(start))
         changes = settings_changes(port, seconds, period)
-        watch(processes, folder, start, seconds, changes)
+        server = processes.running["server"]
+        with throttled(server, options.server_share, start + THROTTLE_START):
+            watch(processes, folder, start, seconds, changes)
         for name in SHARES:
             processes.running[name].wait(STOP_SECONDS)
         processes.check()
@@ -238,6 +267,12 @@ def main() -> None:
     parser.add_argument("--rate", type=positive_float, default=20.0, help="requests a second")
     parser.add_argument(
         "--period", type=positive_float, default=10.0, help="minutes until outages repeat"
+    )
+    parser.add_argument(
+        "--server-share",
+        type=fraction,
+        default=1.0,
+        help="of its time for which the server may run",
     )
     parser.add_argument("--postgres", action="store_true", help="keep the log in PostgreSQL")
     parser.add_argument("--folder", type=Path, help="for what is written; a new one by default")

@@ -61,3 +61,9 @@ def test_a_soak_removes_no_folder_that_holds_something(monkeypatch, capsys, tmp_
     for value in ("0", "-1", "nan", "inf", "x"):
         message = refusal(monkeypatch, capsys, "soak", f"--rate={value}")
         assert f"{value!r} is no number above 0" in message
+
+
+@pytest.mark.parametrize(("value", "words"), [("0", "no number above 0"), ("1.5", "more than 1")])
+def test_a_fraction_is_above_zero_and_at_most_one(monkeypatch, capsys, value, words):
+    pytest.importorskip("psutil")
+    assert words in refusal(monkeypatch, capsys, "soak", f"--server-share={value}")

@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -100,3 +101,22 @@ def test_the_server_logs_no_word_of_a_prompt_or_an_answer(soak, folder):
     log = (folder / "server.log").read_text()
     assert "is asked next" in log
     assert [line["marker"] for line in soak.requests["http"] if line["marker"] in log] == []
+
+
+def test_a_throttled_process_gets_its_share_of_the_time_and_goes_on_afterwards(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROBUSTNESS.parent))
+    monkeypatch.syspath_prepend(str(ROBUSTNESS))
+    soak, psutil = importlib.import_module("soak"), importlib.import_module("psutil")
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        times = psutil.Process(process.pid).cpu_times
+        with soak.throttled(process, 0.1, start=0.0):
+            time.sleep(0.5)
+            start, used = time.monotonic(), sum(times()[:2])
+            time.sleep(2)
+            seconds, used = time.monotonic() - start, sum(times()[:2]) - used
+        assert used < 0.5 * seconds
+        assert psutil.Process(process.pid).status() != psutil.STATUS_STOPPED
+    finally:
+        process.kill()
+        process.wait(10)
