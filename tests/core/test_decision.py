@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import pickle
@@ -10,10 +11,11 @@ import pickle
 import numpy as np
 import pytest
 
-from tryage.core.decision import Decision
+from tryage.core.decision import Decision, check_min_typicality
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import RankedExpert
+from tryage.errors import InputError
 from tryage.router import Router
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
@@ -106,3 +108,10 @@ def test_a_calibrated_decision_has_intervals_and_survives_pickling(calibration):
     assert decision.to_dict()["interval"] == calibration().interval(0.3, 0.1, 0.9, 100)
     again = pickle.loads(pickle.dumps(decision))  # noqa: S301 - our own bytes
     assert again.to_dict() == decision.to_dict()
+
+
+def test_a_message_about_a_typicality_without_a_default_is_short_whatever_the_value():
+    deep = functools.reduce(lambda inner, _: [inner], range(900), 0.5)
+    with pytest.raises(InputError, match="without a default") as raised:
+        check_min_typicality(deep, None)
+    assert len(str(raised.value)) < 300

@@ -219,8 +219,8 @@ def check_min_typicality(value: float | None, default: str | None) -> float | No
         return None
     if default is None:
         raise InputError(
-            f"min_typicality is {value!r} without a default: name the expert that answers prompts "
-            "unlike those that the router was trained on, as default=."
+            f"min_typicality is {value!r:.80} without a default: name the expert that answers "
+            "prompts unlike those that the router was trained on, as default=."
         )
     return check_number("min_typicality", value, 0.0, 1.0)
 

@@ -453,7 +453,7 @@ class NameIndex:
                 owner = owners.setdefault(alias.casefold(), i)
                 if owner != i:
                     raise LibraryError(
-                        f"The alias {alias!r} of {self._names[i]!r} already means "
+                        f"The alias {alias!r:.80} of {self._names[i]!r:.80} already means "
                         f"{self._names[owner]!r}. Drop one."
                     )
 

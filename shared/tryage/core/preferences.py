@@ -369,8 +369,8 @@ class Requirement:
             self.unknown_passes and self.field in ("cost", "license", "name")
         ):
             raise InputError(
-                f"unknown_passes={self.unknown_passes!r} is not allowed for {self.field}; expected "
-                "a bool, and False for cost, license and name."
+                f"unknown_passes={self.unknown_passes!r:.80} is not allowed for {self.field}; "
+                "expected a bool, and False for cost, license and name."
             )
         object.__setattr__(self, "value", self._check_value())
 

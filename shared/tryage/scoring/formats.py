@@ -144,7 +144,7 @@ def _is_valid(validator: Validator, value: object) -> bool:
     try:
         return bool(validator.is_valid(value))
     except Unresolvable as error:
-        raise InputError(f"The schema refers to {error.ref!r}, which is not in it.") from error
+        raise InputError(f"The schema refers to {error.ref!r:.80}, which is not in it.") from error
 
 
 def _find_json(text: str) -> Any:  # noqa: ANN401 - JSON is any value

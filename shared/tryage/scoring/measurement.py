@@ -82,7 +82,8 @@ def unique_prompts(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[
     prompts_by_id: dict[str, Prompt] = {}
     for prompt in map(_to_prompt, prompts):
         if prompts_by_id.setdefault(prompt.id, prompt) != prompt:
-            raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
+            given = f"{prompt.id!r:.80}"
+            raise InputError(f"Two different prompts have the id {given}; give each its own.")
     if not prompts_by_id:
         raise InputError("There is no prompt to measure on. Give at least one.")
     return list(prompts_by_id.values())

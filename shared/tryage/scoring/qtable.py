@@ -71,7 +71,7 @@ class QTable:
         self._set("experts", _check_texts("experts", self.experts))
         if len(set(self.experts)) != len(self.experts):
             duplicate = next(name for name in self.experts if self.experts.count(name) > 1)
-            raise QTableError(f"expert {duplicate!r} is given twice; give every expert one column")
+            raise QTableError(f"expert {duplicate!r:.80} is given twice; give each one column")
         for name in _PROMPT_FIELDS:
             if (values := getattr(self, name)) is not None:
                 self._set(name, self._check_prompt_field(name, values))
@@ -317,7 +317,8 @@ def _check_texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
     texts = tuple(values)
     for text in texts:
         if not isinstance(text, str):
-            raise QTableError(f"{name} holds {text!r} of {type(text).__name__}; expected strings")
+            kind = type(text).__name__
+            raise QTableError(f"{name} holds {text!r:.80} of {kind}; expected strings")
     return texts
 
 

@@ -404,7 +404,7 @@ def _check_one_text_per_id(
     if len(conflicts):
         prompt_id = rows["prompt_id"][int(conflicts[0])].as_py()
         raise QTableError(
-            f"{path}: prompt_id {prompt_id!r} has two different prompts; give each its own"
+            f"{path}: prompt_id {prompt_id!r:.80} has two different prompts; give each its own"
         )
 
 

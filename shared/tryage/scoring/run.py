@@ -234,7 +234,7 @@ class _ExistingMeasurements:
             self._methods[expert] = method
             if texts.get(prompt_id, text) != text:
                 raise QTableError(
-                    f"{self._folder} holds another prompt with the id {prompt_id!r}. Give each "
+                    f"{self._folder} holds another prompt with the id {prompt_id!r:.80}. Give each "
                     "its own, or another folder."
                 )
 
