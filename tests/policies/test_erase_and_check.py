@@ -55,14 +55,15 @@ def test_a_copy_lacks_the_last_words_and_another_the_first_ones() -> None:
     ]
 
 
-def test_three_lengths_are_erased_because_an_attacker_may_add_fewer_words() -> None:
-    text = [f"w{i}" for i in range(20)]
-    cut = [" ".join(text[:-n]) for n in (4, 8, 12)] + [" ".join(text[n:]) for n in (4, 8, 12)]
-    assert erased_copies(" ".join(text), 12) == cut
+@pytest.mark.parametrize("n_added", range(1, 13))
+def test_a_copy_is_the_text_itself_whatever_number_of_words_is_added_at_an_end(n_added) -> None:
+    text, added = "Sum up: what is new?", " ".join(["cheap"] * n_added)
+    for attack in (f"{text} {added}", f"{added} {text}"):
+        assert text in erased_copies(attack, 12)
 
 
 def test_a_copy_keeps_four_words() -> None:
-    assert erased_copies("a b c d e f, g!", 12)[2::3] == ["a b c d", "f, g!"]
+    assert erased_copies("a b c d e f, g!", 12)[4::5] == ["a b c d", "f, g!"]
     assert erased_copies("a b c d", 3) == []
 
 
@@ -94,14 +95,14 @@ def test_one_copy_lacks_any_words_in_a_row(words: int, length: int) -> None:
     attack = {*text[:half], *text[length - half :]}
     assert any(not attack & copy for copy in copies)
     assert min(map(len, copies)) >= MIN_WORDS
-    assert len(copies) <= MAX_WINDOWS + 10
+    assert len(copies) <= MAX_WINDOWS + 3 * words + 1
 
 
 def test_of_a_long_prompt_the_two_ends_count() -> None:
     copies = erased_copies("first " + "word " * 1_000_000 + "last", 12, middle=True)
     assert max(map(len, copies)) <= 8_192
-    assert not any("last" in copy for copy in copies[:3])
-    assert not any("first" in copy for copy in copies[3:6])
+    assert not any("last" in copy for copy in copies[:12])
+    assert not any("first" in copy for copy in copies[12:24])
 
 
 # The votes ----------------------------------------------------------------------------------------

@@ -33,8 +33,6 @@ MIN_WORDS = 4  # words that a copy keeps: fewer say nothing about a task
 
 _MAX_NAMES = 3  # of experts, in a reason
 
-N_LENGTHS = 3  # how many lengths are erased at an end: an attacker may add fewer words than all
-
 MAX_WINDOWS = 12  # copies without words of the middle: longer prompts have wider windows
 
 # What counts as a word: a mark of ASCII, a Chinese character, or a run of
@@ -48,17 +46,17 @@ _WORD = re.compile(
 class EraseAndCheck(Policy):
     """Lets words at an end of a prompt lead to no expert that the rest of it does not lead to.
 
-    The router also decides for copies of the prompt: one without its last `words`, one without its
-    first ones. Where all decide alike, that expert answers. Else the `fallback` answers, unless all
-    of them are cheaper than it, or all dearer: then the one that is nearest to it in price. Without
-    a `fallback` the cheapest of them answers.
+    The router also decides for copies of the prompt: without its last word, its last two, and so on
+    up to `words`, and in the same way without its first ones. Where all decide alike, that expert
+    answers. Else the `fallback` answers, unless all of them are cheaper than it, or all dearer:
+    then the one that is nearest to it in price. Without a `fallback` the cheapest of them answers.
 
     What holds against an attacker who knows all this and puts at most `words` words at one end of a
-    text: one of the copies has none of these words. So without a fallback no answer is dearer than
-    the one to that copy. With a fallback its price lies between those of the fallback and of the
-    answer to that copy: neither a dearer expert than both nor a cheaper one can be reached. A copy
-    keeps at least `MIN_WORDS`, so a text of fewer words has no such bound. The price is that of a
-    usual request: what is forecast for a prompt depends on its words.
+    text: one of the copies is that text. So without a fallback no answer is dearer than the one to
+    the text alone. With a fallback its price lies between those of the fallback and of the answer
+    to the text: neither a dearer expert than both nor a cheaper one can be reached. A copy keeps at
+    least `MIN_WORDS`, so a text of fewer words has no such bound. The price is that of a usual
+    request: what is forecast for a prompt depends on its words.
 
     Erase-and-check is a certified defence of language models (Kumar et al. 2023, "Certifying LLM
     Safety against Adversarial Prompting"); here what is checked is who is chosen. It decides by the
@@ -191,7 +189,7 @@ def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]
     erased = min(words, len(spans) - MIN_WORDS)
     if erased <= 0:
         return []
-    lengths = sorted({-(-erased * i // N_LENGTHS) for i in range(1, N_LENGTHS + 1)})
+    lengths = range(1, erased + 1)  # an attacker may add fewer words than all
     windows = [(len(spans) - length, len(spans)) for length in lengths]
     windows += [(0, length) for length in lengths]
     if middle:
