@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _STUDENT_FILE = "student.safetensors"
 
+_ERRNO = re.compile(r"(?:\(os error |Os \{ code: )(\d+)")  # safetensors 0.8, and 0.4
+
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW stores for each weight
 
 
@@ -78,7 +80,7 @@ def replace_tensor_file(path: Path) -> Iterator[Path]:
         try:
             yield partial_path
         except SafetensorError as error:
-            number = re.search(r"\(os error (\d+)\)", str(error))
+            number = _ERRNO.search(str(error))
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
