@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
@@ -61,5 +62,9 @@ def command_page() -> str:
 
 
 def _plain(option: re.Match[str]) -> str:
-    """Return the line of an option with its text free of what Markdown would read as HTML."""
-    return option[1].replace("&lt;", "<") + option[2].replace("<", "&lt;").replace("[[", "\\[\\[")
+    """Return the line of an option with its text free of what Markdown would read as HTML.
+
+    Some versions of typer escape all that HTML may, others only a part.
+    """
+    name, text = map(html.unescape, option.groups())
+    return name + text.replace("<", "&lt;").replace("[[", "\\[\\[")
