@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
 
 from tryage.core.policy_change import PolicyChange
 from tryage.traffic.records import DecisionRecord, Feedback, LoggedFeedback, Outcome
+
+
+@pytest.fixture
+def small_heap():
+    """Let collections look only at what the test makes: all that others left takes seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

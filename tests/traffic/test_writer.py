@@ -252,7 +252,7 @@ def writer_threads():
 
 
 def wait_until(condition):
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not condition() and time.monotonic() < ends:
         time.sleep(0.01)
     return condition()
@@ -296,7 +296,7 @@ def test_no_record_is_lost_while_threads_end_and_start(store):
     writer.close(1.0)
 
 
-@pytest.mark.usefixtures("soon_idle")
+@pytest.mark.usefixtures("soon_idle", "small_heap")
 def test_an_idle_writer_keeps_nothing_alive():
     class Owner(Store):
         def __init__(self):
