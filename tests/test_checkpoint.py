@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -108,6 +109,14 @@ def test_a_fingerprint_depends_on_every_value_and_shape():
     assert fingerprint(*inputs[0]) == fingerprint(("a", "b"), np.zeros(4, np.float32))
 
 
+@pytest.fixture
+def default_ctrl_c():
+    """Let Ctrl-C interrupt: it is ignored where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupted(times):
     """Return what happens in a block that gets some Ctrl-C, and is then interrupted."""
     events = []
@@ -115,7 +124,7 @@ def interrupted(times):
     def work():
         with graceful_interrupt(lambda: events.append("stop")):
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)  # another thread may get it later from os.kill
+                os.kill(os.getpid(), signal.SIGINT)
             events.append("end of the block")
 
     with pytest.raises(KeyboardInterrupt):
@@ -129,6 +138,7 @@ def test_the_first_ctrl_c_asks_to_stop_and_the_end_of_the_block_interrupts():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("default_ctrl_c")
 def test_the_second_ctrl_c_interrupts_at_once():
     assert interrupted(2) == ["stop"]
 

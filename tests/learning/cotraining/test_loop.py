@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_a_partial_checkpoint_is_not_read(letters, pool, tmp_path):
 def test_ctrl_c_ends_the_run_after_the_round_with_everything_saved(letters, pool, tmp_path):
     class InterruptedMode(Decoupled):
         def __call__(self, batch):
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
             return super().__call__(batch)
 
     InterruptedMode.__name__ = "Decoupled"
