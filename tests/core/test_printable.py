@@ -25,6 +25,7 @@ from tryage.core.printable import (
         ("\x9b2J", r"\x9b2J"),  # the same as ESC [
         ("\u202eevil", r"\u202eevil"),  # reverses the order of what follows
         ("\u2028", r"\u2028"),
+        ("\ud800", r"\ud800"),  # half of a pair, which no file and no terminal can hold
     ],
 )
 def test_a_control_character_is_printed_as_an_escape(sequence, shown):
@@ -44,7 +45,7 @@ def test_every_character_that_moves_the_cursor_is_escaped():
 
 @pytest.mark.parametrize(
     "hidden",
-    ["\u200b", "\u2060", "\ufeff", "\xad", "\U000e0041", "\u2066", "\ufff9"],
+    ["\u200b", "\u2060", "\ufeff", "\xad", "\U000e0041", "\u2066", "\ufff9", "\udc80"],
 )
 def test_a_character_that_shows_nothing_is_seen(hidden):
     assert escape_control_characters(f"gpt-4o{hidden}") != f"gpt-4o{hidden}"

@@ -18,8 +18,7 @@ from tryage.core.printable import CONTROL_CHARACTERS, escape_control_characters
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Half of a surrogate pair is valid in JSON, and in no encoding.
-_UNSAFE_IN_JSON = re.compile(f"[{CONTROL_CHARACTERS}\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

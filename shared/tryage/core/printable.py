@@ -6,10 +6,11 @@ import re
 
 # Control characters (C0 without tab and newline, DEL, C1) can clear a screen or fill the clipboard;
 # line separators and bidirectional controls can hide what stands on a line. Of the characters that
-# show nothing, those that join letters or emoji are left.
+# show nothing, those that join letters or emoji are left. Half of a surrogate pair is valid JSON,
+# and in no encoding.
 CONTROL_CHARACTERS = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
 
 _MARKDOWN = re.compile(r"[\\`*<|]|\](?=[(\[])")

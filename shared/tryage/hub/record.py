@@ -19,7 +19,6 @@ HubRecord: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: HubRecord = {}
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
@@ -43,8 +42,7 @@ def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
     value = value.strip()
     if not value or len(value) > max_length or has_control_characters(value):
         return None
-    # Half of a surrogate pair is valid JSON, but no text.
-    return None if _SURROGATE.search(value) else value
+    return value
 
 
 def as_model_name(value: object) -> str | None:
