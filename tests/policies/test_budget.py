@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import tracemalloc
 from contextlib import suppress
 from datetime import datetime, timezone
 
@@ -379,6 +381,17 @@ def test_what_bills_leave_of_a_reserve_is_never_below_zero(make_router):
     for one in (first, second):
         router.settle(one.id, one.expert.name, cost=one.chosen.cost)
     assert router.policy.status().reserved >= 0
+
+
+def test_decisions_that_are_never_acted_on_take_little_memory(make_router):
+    router = make_router(usd_per_day=1.0)
+    router.route("Hello")
+    tracemalloc.start()
+    router.decide_batch([f"Hello {i}" for i in range(500)])
+    gc.collect()
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 1_500_000  # with the costs at all prices as tuples it is 2 MB
 
 
 def test_a_fallback_that_may_not_answer_is_named_in_the_error(make_router):

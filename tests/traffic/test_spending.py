@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_each_counts_once(ledger):
     ledger.bill(bill("d1", 9.0))
     assert ledger.view(PURSE).spent == 3.0
     assert ledger.view(PURSE).requests == 1
+
+
+def test_a_charge_that_is_never_billed_keeps_none_of_its_costs_at_all_prices(ledger):
+    tracemalloc.start()
+    for i in range(500):
+        ledger.charge(charge(f"d{i}", costs=tuple(i + one / 7 for one in range(122))))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 1_000_000  # the costs alone are 2 MB
+    ledger.bill(bill("d1", 3.0))
+    assert ledger.view(PURSE).spent == 2.0 * 499 + 3.0
 
 
 def test_a_decision_is_paid_from_each_budget(ledger):

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from tryage.errors import TrafficError
@@ -204,8 +204,9 @@ class SpendingLedger:
             if place in self._charged:
                 return
             _remember(self._charged, place, None, _MAX_CHARGED)
-            earlier = self._open.pop(charge.decision_id, ())
-            _remember(self._open, charge.decision_id, (*earlier, charge), _MAX_OPEN)
+            # Its costs at all prices, which take most of its memory, are added now and never again.
+            opened = (*self._open.pop(charge.decision_id, ()), replace(charge, costs=()))
+            _remember(self._open, charge.decision_id, opened, _MAX_OPEN)
             self._add(charge.purse, charged(charge))
             self._wait(charge)
         self._ask_for_sync()
