@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import json
 import logging
 import pickle
+import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +119,40 @@ def test_a_known_credential_is_masked_in_every_way_of_writing(written):
         "We cannot serve *** here.", "We cannot serve b'***' here.", "We cannot serve ***= here.",
         "We cannot serve ***== here.",
     )  # fmt: skip
+
+
+def in_json(text):
+    return json.dumps(text)[1:-1]
+
+
+def in_python(text):
+    return repr(text)[1:-1]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (in_json, in_python),
+        (in_python, in_json),
+        (in_json, in_json),
+        (in_json, in_python, in_json),
+        (lambda text: in_json(text).replace("/", "\\/"), in_json),  # as PHP writes JSON
+    ],
+    ids=["JSON in Python", "Python in JSON", "JSON twice", "three times", "slashes"],
+)
+@pytest.mark.parametrize("secret", ["a\"b\\kkC34xqxUzbS'c", "\"\\'/x/'\\\"yz8", "p@ss/w: é"])
+def test_a_known_credential_is_masked_where_a_quotation_is_quoted_again(steps, secret):
+    written = secret
+    for step in steps:
+        written = step(written)
+    assert mask_known(f"We cannot serve {written} here.", secret) == "We cannot serve *** here."
+
+
+def test_backslashes_without_end_are_searched_quickly():
+    start = time.perf_counter()
+    for text in ("\\" * 10_000, "\\" * 10_000 + '"', 'a"b\\' * 3_000):
+        assert mask_known(text, '\\\\"\\"\\\'x') == text
+    assert time.perf_counter() - start < 2.0
 
 
 def test_a_known_credential_at_the_end_of_what_is_read_is_not_cut_in_two():
@@ -385,6 +421,17 @@ def test_a_message_ends_where_it_repeats_the_prompt(body, quoted):
     error.response = failed_request(content=body.replace(b"%s", PROMPT.encode())).response
     assert describe_error(error) == "RuntimeError: flagged: ***"
     assert str(redacted_error(error)) == "RuntimeError: flagged: ***"
+
+
+@pytest.mark.parametrize("steps", [(in_json,), (in_json, in_python), (in_json, in_json)])
+def test_a_message_ends_where_it_repeats_a_prompt_with_quotes_that_was_quoted_again(steps):
+    prompt = 'My "friend" says\nthat it\'s over.'
+    quoted = prompt
+    for step in steps:
+        quoted = step(quoted)
+    error = RuntimeError(f"flagged: {quoted} Change it.")
+    error.response = failed_request(content=json.dumps({"input": prompt}).encode()).response
+    assert describe_error(error) == "RuntimeError: flagged: ***"
 
 
 def test_words_of_an_error_that_are_no_text_of_the_request_stay():

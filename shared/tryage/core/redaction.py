@@ -140,11 +140,15 @@ def redact(text: str, *secrets: str | None) -> str:
 def mask_known(text: str, *secrets: str | None) -> str:
     """Return a text with `***` for credentials that are known, whatever they look like.
 
-    They are also found as they stand in JSON, in addresses and in Base64.
+    They are also found as they stand in JSON, in addresses and in Base64, and where a text with
+    them was quoted again: as text in JSON, or as a dict that Python prints.
     """
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, MASK)
+        if _ESCAPED.search(form):
+            text = _quoted_again(form).sub(MASK, text)
+        else:
+            text = text.replace(form, MASK)
     return text
 
 
@@ -163,9 +167,10 @@ def _describe(error: BaseException, texts: Iterable[str], *secrets: str | None) 
     text = ""
     with suppress(Exception):  # a message that cannot be made
         text = str(error)[: 4 * _MAX_REDACTED_CHARS]
-    starts = [text.find(form) for one in texts for form in (one, json.dumps(one)[1:-1])]
-    if any(start >= 0 for start in starts):
-        text = text[: min(start for start in starts if start >= 0)] + MASK
+    forms = (form for one in texts for form in (one, json.dumps(one)[1:-1]))
+    starts = [found.start() for form in forms if (found := _quoted_again(form).search(text))]
+    if starts:
+        text = text[: min(starts)] + MASK
     message = escape_line(" ".join(redact(text, *secrets).split()))[:_MAX_MESSAGE_CHARS]
     return f"{name}: {message}" if message else name
 
@@ -216,6 +221,7 @@ _ADDRESS_PARTS = re.compile(
     r"(?P<scheme>[A-Za-z][\w+.-]*://)(?:(?P<user>[^/?#]*)@)?(?P<place>[^?#]*)"
     r"(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
 )
+_ESCAPED = re.compile(r"""(\\+["'/]?|["'/])""")  # PHP escapes slashes, too
 _RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -342,6 +348,21 @@ def _forms(secret: str) -> Iterator[str]:
     if len(secret) >= _MIN_KNOWN_CHARS:
         base = base64.b64encode(secret.encode()).decode().rstrip("=")
         yield from (base, base.translate(str.maketrans("+/", "-_")))
+
+
+def _quoted_again(form: str) -> re.Pattern[str]:
+    """Return a pattern of a text whose quotes and backslashes were escaped up to three times."""
+    parts = _ESCAPED.split(form)  # every second one is what was escaped
+    return re.compile(
+        "".join(_escapes(part) if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    )
+
+
+def _escapes(part: str) -> str:
+    """Return a pattern of backslashes and a quote: each escaping doubles them and adds one."""
+    sign = part.lstrip("\\")
+    n = len(part) - len(sign)
+    return rf"\\{{{n},{8 * n + 7}}}{sign}"
 
 
 def _encoded(text: str) -> str:
