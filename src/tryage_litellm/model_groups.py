@@ -100,6 +100,10 @@ class ModelGroups:
         self._routers: dict[str, ChatRouter] = {}
         self._lock = ForkSafeLock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the settings alone: deployments hold keys, LiteLLM shows them again."""
+        return type(self), (self._settings, self._experts, self._counter, self._price_list)
+
     def is_choice(self, group: str, models: Deployments) -> bool:
         """Tell whether a group has several models, of which some may be cooling down."""
         return len({*self._models.get(group, ()), *models}) > 1

@@ -1,5 +1,7 @@
 """Routers over the models of a group, and the calls that they plan."""
 
+import pickle
+
 import pytest
 
 from tryage import Expert, Router
@@ -41,6 +43,21 @@ SMALL, HUGE = deployment("openai/small", "s"), deployment("openai/huge", "h")
 def begin(groups, *deployments, preferences=None):
     models = group_deployments(deployments)
     return groups.begin("auto", models, CONVERSATION, preferences), models
+
+
+def predict(_):
+    return [0.2, 0.1, 0.3]
+
+
+def test_a_pickle_holds_no_key_of_a_deployment_and_routes_as_before(counter):
+    settings = RouterSettings(router=Router(FunctionPerception(NAMES, predict)))
+    groups = ModelGroups(settings, [Expert("openai/large", context_length=30)], counter)
+    east = {**EAST, "litellm_params": {"model": "openai/large", "api_key": "kwozqmtr"}}
+    begin(groups, SMALL, east)
+    data = pickle.dumps(groups)
+    assert b"kwozqmtr" not in data
+    call, models = begin(pickle.loads(data), SMALL, east)  # noqa: S301 - our own
+    assert call.choose(models) == [east]
 
 
 def test_all_deployments_of_the_best_model_are_left_to_litellm(groups):
