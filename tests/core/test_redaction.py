@@ -423,6 +423,12 @@ def test_a_message_ends_where_it_repeats_the_prompt(body, quoted):
     assert str(redacted_error(error)) == "RuntimeError: flagged: ***"
 
 
+def test_a_message_ends_where_it_repeats_a_prompt_of_one_word():
+    error = RuntimeError("flagged: Quendolin. Change it.")
+    error.response = failed_request(content=b'{"input": "Quendolin"}').response
+    assert describe_error(error) == "RuntimeError: flagged: ***"
+
+
 @pytest.mark.parametrize("steps", [(in_json,), (in_json, in_python), (in_json, in_json)])
 def test_a_message_ends_where_it_repeats_a_prompt_with_quotes_that_was_quoted_again(steps):
     prompt = 'My "friend" says\nthat it\'s over.'

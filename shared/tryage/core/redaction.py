@@ -23,7 +23,7 @@ _MAX_MESSAGE_CHARS = 300
 _MAX_CAUSES = 8  # a cycle of causes ends
 _MIN_KNOWN_CHARS = 6  # a shorter credential of a request is a word such as "none"
 _MAX_BODY_BYTES = 2**20  # of a request, in which credentials and texts are looked for
-_MIN_TEXT_CHARS, _TEXT_CHARS = 12, 24  # by so many characters a text of a request is known
+_MIN_TEXT_CHARS, _TEXT_CHARS = 8, 24  # by so many characters a text of a request is known
 
 # Each pattern reads a text once, from left to right: no part of it can match in two ways. What a
 # group named `kept...` matches stays.
