@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -117,6 +118,18 @@ def url(provider, database, timeouts):  # noqa: ARG001 - it sets the environment
     ray.shutdown()
     sys.path.remove(str(EXAMPLE))
     sys.modules.pop("main", None)
+
+
+@pytest.mark.parametrize(
+    "traffic", ["postgresql://me:kwozqmtr@db/tryage", "postgresql://me@db/tryage?password=kwozqmtr"]
+)
+def test_a_password_among_the_words_that_ray_keeps_is_refused_and_not_shown(monkeypatch, traffic):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    main = importlib.import_module("main")
+    del sys.modules["main"]
+    with pytest.raises(ValueError, match="PGPASSWORD") as refused:
+        main.Settings(models="openai:gpt-5.6", traffic=traffic)
+    assert "kwozqmtr" not in str(refused.value)
 
 
 def ask(url, text, **body):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, field_validator
 from ray import serve
 
 if TYPE_CHECKING:
@@ -27,11 +28,22 @@ class Settings(BaseModel):
     machine a file of SQLite will do. `usd_per_day` is what all replicas together may spend.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     models: str
     traffic: str
     replicas: int = 2
     usd_per_day: float | None = None
     cpus: float = 1.0
+
+    @field_validator("traffic")
+    @classmethod
+    def without_password(cls, url: str) -> str:
+        """Refuse a password: Ray Serve keeps these words in its tables, and `ps` shows them."""
+        parts = urlsplit(url)
+        if parts.password or "password" in parse_qs(parts.query):
+            raise ValueError("it has a password; put that into PGPASSWORD or ~/.pgpass")
+        return url
 
 
 def application(words: Mapping[str, object]) -> Application:
