@@ -13,19 +13,29 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from canary_chat import CHAT_RUNS
+from canary_commands import COMMAND_RUNS
+from canary_litellm import LITELLM_RUNS
 from canary_operations import OPERATION_RUNS
+from canary_ray import RAY_RUNS
 from canary_search import FORMS, Leak, Sweep
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-RUNS = {run.__name__: run for run in (*CHAT_RUNS, *OPERATION_RUNS)}
+RUNS = {
+    run.__name__: run
+    for run in (*CHAT_RUNS, *OPERATION_RUNS, *COMMAND_RUNS, *LITELLM_RUNS, *RAY_RUNS)
+}
+
+# The package without which a run is left out: it is in an environment of its own (`.ci/lanes`).
+NEEDS = {"litellm_proxy": "litellm"}
 
 # What other packages write of themselves, whoever calls them.
 OTHERS = ("log of ", "clients' own", "errors of clients", "requests of the stranger")
@@ -62,7 +72,10 @@ def main() -> None:
     print("| run | places | forms | searched | pairs | leaks | by other packages | s |")
     print("|---|---|---|---|---|---|---|---|")
     for name in options.run or RUNS:
-        _report(name, options.form or FORMS, verbose=options.verbose)
+        if name in NEEDS and find_spec(NEEDS[name]) is None:
+            print(f"| {name} | not run: {NEEDS[name]} is not installed |", flush=True)
+        else:
+            _report(name, options.form or FORMS, verbose=options.verbose)
 
 
 def _report(name: str, forms: Iterable[str], *, verbose: bool) -> None:

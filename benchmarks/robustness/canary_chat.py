@@ -474,10 +474,11 @@ def server_of_openai(sweep: Sweep) -> None:
                 for server in (first, second):
                     server.quotes = quotes
                     server.status = 400 if quotes == "as it is" else 500
-                _ask_server(sweep, client, headers)
+                ask_server(sweep, client, headers)
 
 
-def _ask_server(sweep: Sweep, client: Any, headers: Any) -> None:
+def ask_server(sweep: Sweep, client: Any, headers: Any) -> None:
+    """Send requests of all kinds to the server, and keep its answers."""
     said = {"model": "tryage", "messages": [{"role": "user", "content": "small talk"}]}
     posts = [
         ("/v1/chat/completions", said),

@@ -149,6 +149,7 @@ class Sweep:
         logger, level = logging.getLogger(), logging.getLogger().level
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
+        logging.getLogger("numba").setLevel(logging.INFO)  # else a line for each instruction
         logging.captureWarnings(capture=True)
         try:
             with warnings.catch_warnings(), _redirected_output() as printed:
@@ -169,6 +170,8 @@ class Sweep:
             if path.is_file() and not path.is_symlink():
                 name = path.relative_to(self.folder).as_posix()
                 self.add(f"file {name}", path.read_bytes() + name.encode())
+                if path.suffix == ".parquet":
+                    self.add(f"rows of {name}", _rows(path))
 
     @contextmanager
     def environment(self, **variables: str) -> Iterator[None]:
@@ -204,6 +207,13 @@ class Sweep:
         return sum(
             canary.place not in knows for canary in self.canaries for _, _, knows in self.contents
         )
+
+
+def _rows(path: Path) -> str:
+    """Return what stands in a table: its file is compressed."""
+    from pyarrow import parquet
+
+    return str(parquet.read_table(path).to_pylist())
 
 
 def _around(data: bytes, start: int, size: int) -> str:

@@ -13,7 +13,12 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks" / "robustness"
 
-NAMES = ("canary_search", "canary_servers", "canary_chat", "canary_operations", "canaries")
+NAMES = (
+    "canary_search", "canary_servers", "canary_chat", "canary_operations", "canary_commands",
+    "canary_litellm", "canary_ray", "canaries",
+)  # fmt: skip
+
+LONG = [pytest.mark.slow, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -35,9 +40,15 @@ def canaries(monkeypatch):
         ("langchain_call_settings", "signs"),
         ("settings_files", "lower-case words"),
         ("traffic_addresses", "quotes"),
+        pytest.param("shell_commands", "signs", marks=LONG),
+        pytest.param("serve_command", "quotes", marks=LONG),
+        pytest.param("ray_engine", "known prefix", marks=LONG),
+        pytest.param("ray_serve", "no prefix", marks=LONG),
     ],
 )
 def test_no_secret_is_where_it_must_not_be(canaries, run, form):
+    if run.startswith("ray"):
+        pytest.importorskip("ray")
     sweep = canaries.sweep_run(canaries.RUNS[run], form)
     assert sweep.n_searched > 20
     assert [leak for leak in sweep.leaks() if not canaries.is_of_others(leak)] == []
@@ -64,6 +75,32 @@ def test_a_secret_is_found_however_it_is_written(canaries, tmp_path, written):
         sweep.add("nothing", "Hello")
         assert [(leak.place, leak.surface) for leak in sweep.leaks()] == [("place", "surface")]
         assert sweep.n_searched == 2
+
+
+@pytest.mark.slow
+def test_keys_of_files_are_sent_to_their_own_servers_and_shown_nowhere(canaries):
+    sweep = canaries.sweep_run(canaries.RUNS["key_files"], "Base64")
+    assert [leak for leak in sweep.leaks() if not canaries.is_of_others(leak)] == []
+    surfaces = {surface: data for surface, data, _ in sweep.contents}
+    assert surfaces["asked with the token of the file"] == b"True"
+    requests = [data for surface, data, _ in sweep.contents if surface == "requests of the model"]
+    assert any(b"Authorization: Basic " in request for request in requests)  # of ~/.netrc
+
+
+def test_compressed_tables_and_files_in_folders_are_searched(canaries):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def run(sweep):
+        Path("logs").mkdir()
+        Path("logs/worker.out").write_text(sweep.canary("printed"))
+        table = pyarrow.table({"error": [sweep.canary("in a row")] * 100})
+        parquet.write_table(table, "losses.parquet", compression="gzip")
+
+    leaks = canaries.sweep_run(run, "no prefix").leaks()
+    found = {(leak.place, leak.surface) for leak in leaks}
+    expected = {("printed", "file logs/worker.out"), ("in a row", "rows of losses.parquet")}
+    assert expected <= found
 
 
 def test_logs_output_files_and_warnings_are_searched(canaries):
