@@ -34,6 +34,7 @@ _START_SECONDS = 300.0
 
 _PATIENCE = {  # so that no run fails on a busy machine
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "600000",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_worker_niceness": "0",  # Ray lets all other processes go before its workers
@@ -216,7 +217,8 @@ def ray_serve(sweep: Sweep) -> None:
                 _ask_replica(sweep, url, variables["TRYAGE_SERVER_KEYS"], [first, second])
                 _add_tables(sweep)
         finally:
-            serve.shutdown()
+            if ray.is_initialized():  # else this would start another one
+                serve.shutdown()
             ray.shutdown()
             sys.path.remove(str(EXAMPLE))
             sys.modules.pop("main", None)
