@@ -74,7 +74,7 @@ def telemetry():
 
 @pytest.fixture
 def finishes_in_child():
-    """Tell whether a forked child finishes a function within ten seconds."""
+    """Tell whether a forked child finishes a function within a minute: a busy machine is slow."""
     if not hasattr(os, "fork"):
         pytest.skip("the platform has no forks")
 
@@ -82,7 +82,7 @@ def finishes_in_child():
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler for it
-            signal.alarm(10)
+            signal.alarm(60)
             status = 1
             try:
                 function()

@@ -46,9 +46,10 @@ def test_what_a_child_writes_after_its_parent_has_closed_the_log_is_kept(log, ur
 
 
 def test_children_that_are_forked_while_threads_write_can_write(
-    log, url, feedback, finishes_in_children
+    open_log, url, feedback, finishes_in_children
 ):
     """A child must not inherit that a thread of its parent holds the lock of SQLite."""
+    log = open_log(url, timeout=50.0)  # SQLite has no queue: others may get its lock many times
     written, n_forks = [], 12
 
     def write_in_thread():
