@@ -55,6 +55,24 @@ def test_records_are_written_in_their_order(writer, store):
     assert not writer.lost
 
 
+def test_a_flush_waits_for_a_record_on_its_way_from_the_queue_to_the_batch(writer, store):
+    is_taken, goes_on = threading.Event(), threading.Event()
+
+    class SlowQueue(deque):
+        def popleft(self):
+            record = super().popleft()
+            is_taken.set()
+            goes_on.wait(10)
+            return record
+
+    writer._queue = SlowQueue()
+    writer.put(0)
+    assert is_taken.wait(10)
+    threading.Timer(0.05, goes_on.set).start()
+    assert writer.flush(10)
+    assert store.records == [0]
+
+
 def test_a_full_queue_loses_what_comes_and_counts_it(writer, store):
     store.goes_on.clear()
     for i in range(8):

@@ -76,6 +76,7 @@ class Writer:
     def _renew(self) -> None:
         """Begin with an empty queue and no thread: at first, and in the child of a fork."""
         self._queue: deque[Any] = deque()
+        self._is_filling = False  # a record may be in neither the queue nor the batch
         self._batch: list[Any] = []  # taken from the queue and not yet written
         self.lost.clear()
         self._stored_lost.clear()
@@ -105,7 +106,7 @@ class Writer:
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until all that was queued before is written; return False if it was not."""
-        if not self._queue and not self._batch:
+        if not (self._queue or self._is_filling or self._batch):  # in the order of a record's way
             return True
         if threading.current_thread() is self._thread:
             return self._write_queue()
@@ -246,8 +247,12 @@ class Writer:
 
     def _fill_batch(self) -> bool:
         """Take the next records from the queue, unless a batch is left from a failure."""
-        while self._queue and len(self._batch) < BATCH_SIZE:  # nobody else takes from it
-            self._batch.append(self._queue.popleft())
+        self._is_filling = True
+        try:
+            while self._queue and len(self._batch) < BATCH_SIZE:  # nobody else takes from it
+                self._batch.append(self._queue.popleft())
+        finally:
+            self._is_filling = False
         return bool(self._batch)
 
     def _fail(self, error: TrafficError, markers: Sequence[_Marker]) -> None:
