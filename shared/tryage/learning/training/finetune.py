@@ -150,7 +150,8 @@ def _check_start(start: Path) -> None:
     except (ValueError, AttributeError) as error:
         raise PersistenceError(f"{start / CONFIG_FILE} is damaged: {error}") from error
     if model_type != "bert":
-        raise PersistenceError(f"{start} holds a model of kind {model_type!r:.80}; expected 'bert'")
+        kind = f"{model_type!r:.80}"
+        raise PersistenceError(f"{start} holds a model of the kind {kind}; expected 'bert'")
 
 
 def _token_ids(tokenizer: Tokenizer, prompts: Sequence[str], max_length: int) -> list[Int64Array]:
