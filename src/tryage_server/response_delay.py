@@ -24,13 +24,10 @@ class ResponseDelay:
 
     Args:
         is_busy: Tells whether requests are answered. If none is, nothing is measured.
-        clock: Returns seconds.
     """
 
-    def __init__(
-        self, is_busy: Callable[[], bool], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._is_busy, self._clock = is_busy, clock
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
         self._mean = 0.0
         self._start: float | None = None  # of the measurement that is under way
         self._task: asyncio.Task[None] | None = None
@@ -42,7 +39,7 @@ class ResponseDelay:
             return 0.0
         if self._start is None:
             return self._mean
-        return max(self._mean, self._mean_with(self._clock() - self._start))
+        return max(self._mean, self._mean_with(time.monotonic() - self._start))
 
     def watch(self) -> None:
         """Measure in the event loop that runs until nothing is answered any more."""
@@ -54,14 +51,15 @@ class ResponseDelay:
     def _is_measured(self) -> bool:
         """Whether a task measures in this event loop; one of another loop may never end."""
         task = self._task
-        is_here = task is not None and task.get_loop() is asyncio.get_running_loop()
-        return is_here and not task.done()  # type: ignore[union-attr]  # not None, as just checked
+        if task is None or task.done():
+            return False
+        return task.get_loop() is asyncio.get_running_loop()
 
     async def _measure(self) -> None:
         while self._is_busy():
-            self._start = self._clock()
+            self._start = time.monotonic()
             await run_in_threadpool(_do_nothing)
-            self._mean = self._mean_with(self._clock() - self._start)
+            self._mean = self._mean_with(time.monotonic() - self._start)
             self._start = None
             await asyncio.sleep(_INTERVAL)
 

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from tryage.chat.streams import PeekedStream, close_answer
+from tryage.chat.streams import PeekedStream, close_answer, close_stream
 from tryage.chat.time_limits import drop_task, run_in_thread, timeout_error
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def run_hedged(call: Callable[[], Any], hedge: HedgedCall, seconds: float | None
         for late in _open(calls):
             late.add_done_callback(_close_late)
     if hedge.unused_stream is not None:
-        _close(hedge.unused_stream)
+        close_stream(hedge.unused_stream)
     return answered.result()
 
 
@@ -253,7 +253,9 @@ async def arun_hedged(
         for late in _open(calls):
             drop_task(late, close_answer)
     if hedge.unused_stream is not None:
-        await _aclose(hedge.unused_stream)
+        ending = close_stream(hedge.unused_stream)
+        if ending is not None:
+            await ending
     return answered.result()
 
 
@@ -281,17 +283,5 @@ def _shorter(seconds: float, limit: float | None) -> float:
 
 def _close_late(late: Future[Any]) -> None:
     """Close the stream of a call whose answer is no longer needed."""
-    if late.exception() is None and isinstance(late.result(), PeekedStream):
-        _close(late.result())
-
-
-def _close(stream: PeekedStream) -> None:
-    close = getattr(stream.remaining_chunks, "close", None)
-    if close is not None:
-        close()
-
-
-async def _aclose(stream: PeekedStream) -> None:
-    close = getattr(stream.remaining_chunks, "aclose", None)
-    if close is not None:
-        await close()
+    if late.exception() is None:
+        close_answer(late.result())

@@ -19,7 +19,6 @@ HubRecord: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: HubRecord = {}
 
-
 _MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
 # The Hub allows letters, digits, ".", "-" and "_"; these have a meaning in paths, pages and URLs.

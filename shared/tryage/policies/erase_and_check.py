@@ -195,7 +195,7 @@ def erased_copies(prompt: str, words: int, *, middle: bool = False) -> list[str]
     if middle:
         windows += _inner_windows(len(spans), erased)
     copies = [_without(text, spans, first, last) for first, last in windows]
-    return copies + _inner_parts(text, spans, lengths) if middle else copies
+    return copies + _inner_parts(text, spans, erased) if middle else copies
 
 
 def _inner_windows(n_words: int, words: int) -> list[tuple[int, int]]:
@@ -208,11 +208,10 @@ def _inner_windows(n_words: int, words: int) -> list[tuple[int, int]]:
     return [(first, min(first + words + spare, n_words)) for first in starts]
 
 
-def _inner_parts(text: str, spans: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[str]:
+def _inner_parts(text: str, spans: Sequence[tuple[int, int]], erased: int) -> list[str]:
     """Return the text without words at both ends, at most half of what it has to spare at each."""
-    most = (len(spans) - MIN_WORDS) // 2
-    cuts = sorted({min(length, most) for length in lengths} - {0})
-    return [text[spans[cut][0] : spans[-cut - 1][1]] for cut in cuts]
+    most = min(erased, (len(spans) - MIN_WORDS) // 2)
+    return [text[spans[cut][0] : spans[-cut - 1][1]] for cut in range(1, most + 1)]
 
 
 def _without(text: str, spans: Sequence[tuple[int, int]], first: int, last: int) -> str:
