@@ -257,7 +257,7 @@ class _ClosingResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and close it however that ends.
 
-        The events close the parts of the answer unless they never begin: a client may be gone
+        The events cannot close the parts of the answer: they never begin for a client that is gone
         before the status is sent.
         """
         async with aclosing(self._parts), aclosing(self.body_iterator):
@@ -279,18 +279,15 @@ async def _parts(call: ChatCall) -> AsyncGenerator[AIMessageChunk, None]:
 
 
 async def _events(
-    first: AIMessageChunk | None,
-    parts: AsyncGenerator[AIMessageChunk, None],
-    stream: CompletionStream,
+    first: AIMessageChunk | None, parts: AsyncIterator[AIMessageChunk], stream: CompletionStream
 ) -> AsyncGenerator[str, None]:
     """Yield the events of a stream; an error after the first one is an event, too."""
     try:
-        async with aclosing(parts):
-            if first is not None and (chunk := stream.chunk(first)) is not None:
+        if first is not None and (chunk := stream.chunk(first)) is not None:
+            yield _event(chunk)
+        async for part in parts:
+            if (chunk := stream.chunk(part)) is not None:
                 yield _event(chunk)
-            async for part in parts:
-                if (chunk := stream.chunk(part)) is not None:
-                    yield _event(chunk)
         for chunk in stream.last_chunks():
             yield _event(chunk)
         yield _DONE
