@@ -61,7 +61,7 @@ class ChildRun:
         """Tell telemetry that the runnable is asked."""
         self.observer.begin_attempt(self.name, self.name, self.record())
 
-    def settle(self, costs: AnswerCosts, error: Exception | None) -> None:
+    def settle(self, costs: AnswerCosts, error: BaseException | None) -> None:
         """Tell telemetry what came of the run."""
         if error is None:
             self.observer.settle(self.record(costs), token_counts(self.usage.usage))
@@ -80,9 +80,9 @@ class ChildRun:
 
 
 def run_outcome(
-    run: ChildRun, costs: AnswerCosts, best_single: str | None, error: Exception | None
+    run: ChildRun, costs: AnswerCosts, best_single: str | None, error: BaseException | None
 ) -> Outcome:
-    """Return what came of a run, for the log of traffic."""
+    """Return what came of a run, for the log; a runnable that was cancelled has not failed."""
     usage = run.usage.usage
     return Outcome(
         decision_id=run.decision_id,
@@ -96,7 +96,7 @@ def run_outcome(
         best_single_cost=costs.best_single,
         dearest_cost=costs.dearest,
         error=None if error is None else type(error).__name__,
-        failed=() if error is None else (run.name,),
+        failed=(run.name,) if isinstance(error, Exception) else (),
     )
 
 

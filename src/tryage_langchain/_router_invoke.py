@@ -18,6 +18,7 @@ from tryage.chat.call_observer import observe_decision
 from tryage.chat.costs import PoolPrices
 from tryage.chat.savings import AnswerCosts, SavingsCounter
 from tryage.chat.settings import MODEL_KEY
+from tryage.chat.streams import aclosing_stream
 from tryage.core.cache import cached_property
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
@@ -140,8 +141,9 @@ class RouterInvokeMixin(BatchMixin):
         async def inputs() -> AsyncIterator[Any]:
             yield input
 
-        async for chunk in self.atransform(inputs(), config, **kwargs):
-            yield chunk
+        async with aclosing_stream(self.atransform(inputs(), config, **kwargs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def transform(
         self, input: Iterator[Any], config: RunnableConfig | None = None, **kwargs: Any
@@ -153,9 +155,10 @@ class RouterInvokeMixin(BatchMixin):
         self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """Do what `transform` does, asynchronously."""
-        chunks = self._atransform_stream_with_config(input, self._atransform, config, **kwargs)
-        async for chunk in chunks:
-            yield chunk
+        stream = self._atransform_stream_with_config(input, self._atransform, config, **kwargs)
+        async with aclosing_stream(stream) as chunks:  # the runs end with the reader
+            async for chunk in chunks:
+                yield chunk
 
     def _transform(
         self,
@@ -200,9 +203,11 @@ class RouterInvokeMixin(BatchMixin):
         is_first = True
         with self._session.counting(run):
             run.begin()
-            async for chunk in run.child.astream(run.input, run.config, **kwargs):
-                yield with_id(chunk, run) if is_first else chunk
-                is_first = False
+            stream = run.child.astream(run.input, run.config, **kwargs)
+            async with aclosing_stream(stream) as chunks:
+                async for chunk in chunks:
+                    yield with_id(chunk, run) if is_first else chunk
+                    is_first = False
 
     # A batch -------------------------------------------------------------------------------
 
@@ -221,11 +226,12 @@ class RouterInvokeMixin(BatchMixin):
         batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
         trace([] if batches else [one for one in outcomes if isinstance(one, Decision)])
         begin_runs(batches)
-        answers = run_batch(
-            lambda batch: batch.child.batch(*batch.arguments, return_exceptions=True, **kwargs),
-            batches,
-            _max_parallel_batches(config),
-        )
+        with self._session.counting_interrupt(batches):
+            answers = run_batch(
+                lambda batch: batch.child.batch(*batch.arguments, return_exceptions=True, **kwargs),
+                batches,
+                _max_parallel_batches(config),
+            )
         self._session.count_batches(batches, answers)
         return _merge_answers(outcomes, batches, answers)
 
@@ -244,11 +250,14 @@ class RouterInvokeMixin(BatchMixin):
         batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
         trace([] if batches else [one for one in outcomes if isinstance(one, Decision)])
         begin_runs(batches)
-        answers = await arun_batch(
-            lambda batch: batch.child.abatch(*batch.arguments, return_exceptions=True, **kwargs),
-            batches,
-            _max_parallel_batches(config),
-        )
+        with self._session.counting_interrupt(batches):
+            answers = await arun_batch(
+                lambda batch: batch.child.abatch(
+                    *batch.arguments, return_exceptions=True, **kwargs
+                ),
+                batches,
+                _max_parallel_batches(config),
+            )
         self._session.count_batches(batches, answers)
         return _merge_answers(outcomes, batches, answers)
 
@@ -278,15 +287,28 @@ class RunnableSession:
 
     @contextmanager
     def counting(self, run: ChildRun) -> Iterator[None]:
-        """Count what the answer of a run costs, or the run that has failed."""
-        error: Exception | None = None
+        """Count what the answer of a run costs, or the run that has failed or was cancelled."""
+        error: BaseException | None = None
         try:
             yield
-        except Exception as failure:
+        except GeneratorExit:  # the reader of a stream has enough of the answer
+            raise
+        except BaseException as failure:
             error = failure
             raise
         finally:
             self._count(run, error)
+
+    @contextmanager
+    def counting_interrupt(self, batches: Sequence[ChildBatch]) -> Iterator[None]:
+        """Count all runs of a batch as failed if it has no end, such as one that is cancelled."""
+        try:
+            yield
+        except BaseException as error:
+            for batch in batches:
+                for run in batch.runs:
+                    self._count(run, error)
+            raise
 
     def count_batches(
         self, batches: Sequence[ChildBatch], answers: Sequence[Sequence[Any]]
@@ -296,7 +318,7 @@ class RunnableSession:
             for run, answer in zip(batch.runs, batch_answers, strict=True):
                 self._count(run, answer if isinstance(answer, Exception) else None)
 
-    def _count(self, run: ChildRun, error: Exception | None) -> None:
+    def _count(self, run: ChildRun, error: BaseException | None) -> None:
         """Count one run by the tokens that its models have reported; without any, it failed."""
         is_answer, usage = error is None, run.usage.usage
         costs = self.prices.compare(run.name, usage)

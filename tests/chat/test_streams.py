@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tryage.chat.streams import (
+    aclosing_stream,
     alimit_size,
     apeek_stream,
     aresume_stream,
@@ -245,3 +246,29 @@ def test_a_reader_that_stops_early_is_no_error_of_the_stream():
     next(stream)
     stream.close()
     assert errors == []
+
+
+async def test_a_stream_is_closed_at_the_end_of_its_block_if_it_can_be():
+    ends = []
+
+    async def chunks():
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            ends.append("closed")
+
+    async with aclosing_stream(chunks()) as stream:
+        assert await anext(stream) == "a"
+        assert ends == []
+    assert ends == ["closed"]
+
+    class Endless:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return "c"
+
+    async with aclosing_stream(Endless()) as stream:
+        assert await anext(stream) == "c"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
+from contextlib import aclosing
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
+from tryage import Router
+from tryage.testing import FixedPolicy
 from tryage_langchain import TryageRouter
 
 # What observers see ------------------------------------------------------------------------------
@@ -120,3 +124,80 @@ def test_a_stream_runs_only_as_far_as_it_is_read(router):
     assert next(stream) == "a"
     stream.close()
     assert made == ["a"]
+
+
+async def test_a_reader_that_stops_ends_the_stream_of_the_chosen_runnable_at_once(router):
+    ends = []
+
+    async def letters(_):
+        try:
+            for letter in "abc":
+                yield letter
+        finally:
+            ends.append("closed")
+
+    policy = FixedPolicy("big")
+    tryage_router = TryageRouter(router, {"big": RunnableGenerator(letters)}, policy=policy)
+    async with aclosing(tryage_router.astream("big")) as stream:
+        assert await anext(stream) == "a"
+        assert ends == []
+    assert ends == ["closed"]
+    assert [expert for _, expert, _ in policy.settled] == ["big"]  # what was read is an answer
+
+
+# Calls that nobody waits for any more ------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging():
+    """Return a runnable that does not end, and an event that tells that it has begun."""
+    has_begun = asyncio.Event()
+
+    async def hang(_):
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    return RunnableLambda(str, afunc=hang), has_begun
+
+
+async def read(stream):
+    return [chunk async for chunk in stream]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tryage_router: tryage_router.ainvoke("big"),
+        lambda tryage_router: read(tryage_router.astream("big")),
+        lambda tryage_router: tryage_router.abatch(["big"]),
+    ],
+    ids=["ainvoke", "astream", "abatch"],
+)
+async def test_a_call_that_is_cancelled_is_settled_as_unanswered(router, hanging, call):
+    runnable, has_begun = hanging
+    policy = FixedPolicy("big")
+    tryage_router = TryageRouter(router, {"big": runnable}, policy=policy)
+    task = asyncio.create_task(call(tryage_router))
+    await has_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert policy.settled == [(policy.recorded[0], None, None)]
+    assert tryage_router.savings().answers == 0
+
+
+async def test_the_log_says_that_a_cancelled_call_has_no_answer_and_its_model_has_not_failed(
+    router, hanging, tmp_path
+):
+    pytest.importorskip("sqlalchemy")
+    runnable, has_begun = hanging
+    logged = Router(router.perception, traffic=f"sqlite:///{tmp_path}/log.db")
+    task = asyncio.create_task(TryageRouter(logged, {"big": runnable}).ainvoke("big"))
+    await has_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    logged.traffic.flush(5)
+    ((_, outcome, _),) = logged.traffic.decisions()
+    assert (outcome.served_by, outcome.error) == (None, "CancelledError")
+    assert outcome.failed == ()

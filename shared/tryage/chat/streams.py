@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tryage.chat.usage import TokenUsage
 
 G = TypeVar("G")
+
+T = TypeVar("T")
 
 # A server that is broken, or means harm, could send an answer that fills the memory.
 MAX_ANSWER_SIZE = 2**25  # characters: the longest answers of models have a million
@@ -180,6 +183,18 @@ def close_stream(stream: PeekedStream) -> Awaitable[None] | None:
 def close_answer(answer: object) -> Awaitable[None] | None:
     """Do what `close_stream` does with an answer that nobody reads, if it is a stream."""
     return close_stream(answer) if isinstance(answer, PeekedStream) else None
+
+
+@asynccontextmanager
+async def aclosing_stream(chunks: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Close an async stream at the end of a block, if it can be closed.
+
+    Otherwise it is the garbage collector that ends what it reads, at any time and in another task.
+    """
+    try:
+        yield chunks
+    finally:
+        await _aclose(chunks)
 
 
 async def _aclose(chunks: AsyncIterator[Any]) -> None:
