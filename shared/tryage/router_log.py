@@ -37,6 +37,10 @@ class RouterLog:
         """Whether `record` does anything: there is a log, or a policy."""
         return self.log is not None or self.policy is not None
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the single policies that change what this router decides, in their order."""
+        return () if self.policy is None else self.policy.policies()
+
     def record(  # noqa: PLR0913 - what is written beside the decision
         self,
         decision: Decision,
@@ -73,9 +77,11 @@ class RouterLog:
         kind: str | None = None,
         prompt_tokens: float | None = None,
         keys: Mapping[str, str] | None = None,
+        key: str | None = None,
         tags: tuple[str, ...] = (),
+        arm: str | None = None,
     ) -> None:
-        """Write an answer that needed no decision into the log: the turn stays with its expert.
+        """Write an answer that needed no decision, as `DecisionLog.record_kept` says.
 
         The policy takes note of it, too, also without a log.
         """
@@ -89,7 +95,9 @@ class RouterLog:
                 kind=kind,
                 prompt_tokens=prompt_tokens,
                 keys=keys,
+                key=key,
                 tags=tags,
+                arm=arm,
             )
 
     def settle(

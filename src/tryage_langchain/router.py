@@ -87,7 +87,7 @@ class TryageRouter(RouterInvokeMixin):
         if policy is not None:
             router = router.with_policy(policy)
         if runnables is not None:
-            check_single_calls(router.policy, "TryageRouter")
+            check_single_calls(router.policies(), "TryageRouter")
         if runnables is not None:
             runnables = {name: coerce_to_runnable(child) for name, child in runnables.items()}
         kwargs.update(router=router, runnables=runnables, pretrained=pretrained)

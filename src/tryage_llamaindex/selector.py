@@ -106,7 +106,7 @@ class TryageSelector(BaseSelector):
             raise InputError("A policy changes what a router decides: give the selector a router.")
         if router is not None:
             router = router if policy is None else router.with_policy(policy)
-            check_single_calls(router.policy, "TryageSelector")
+            check_single_calls(router.policies(), "TryageSelector")
         check_k(k, "choices to select")
         self._choice_ranker: ChoiceRanker = (
             DescriptionRanker(ranker, k, abstain_below)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tryage import Router
 from tryage.core.policy import Policy, PolicyStage
 from tryage.errors import InputError
-from tryage.policies import Rule, Rules
+from tryage.policies import Rule, Rules, Split
 from tryage.testing import FixedPolicy
 from tryage_langchain import ChatTryage, TryageMiddleware, TryageRouter
 from tryage_langchain.testing import ScriptedChatModel
@@ -162,6 +162,9 @@ def test_a_router_as_a_runnable_refuses_a_policy_that_asks_several_experts(route
         TryageRouter(router, models, policy=Steps())
     with pytest.raises(InputError, match="TryageRouter runs the chosen one alone"):
         TryageRouter(router.with_policy(FixedPolicy("big") | Steps()), models)
+    split = Split({"a": router, "b": router})
+    with pytest.raises(InputError, match="TryageRouter runs the chosen one alone"):
+        TryageRouter(split, models, policy=Steps())
     assert TryageRouter(router, policy=Steps()).invoke("small one").expert.name == "small"
 
 

@@ -8,7 +8,7 @@ from tryage import Expert, QTable, Router
 from tryage.core.policy import Policy
 from tryage.errors import InputError, LibraryError, PersistenceError
 from tryage.policies import Shadow, Split
-from tryage.testing import FixedPerception, LearningPerception
+from tryage.testing import FixedPerception, FixedPolicy, LearningPerception
 
 
 @pytest.fixture(params=["split", "shadow"])
@@ -122,3 +122,12 @@ def test_each_router_is_simulated_by_itself(policy):
     table = QTable(("p",), ("medium", "small"), [[0.0, 1.0]])
     with pytest.raises(InputError, match="has several routers"):
         policy.simulate(Policy(), table)
+
+
+def test_the_policies_are_those_of_the_routers_that_answer(make_router):
+    one, other = FixedPolicy("small"), FixedPolicy("large")
+    routers = [make_router("large", policy=one | other), make_router("small", policy=other)]
+    assert Router(FixedPerception({"a": 0.1})).policies() == ()
+    assert routers[0].policies() == (one, other)
+    assert Split(dict(zip("ab", routers, strict=True))).policies() == (one, other, other)
+    assert Shadow(routers[1], beside=routers[0]).policies() == (one, other)

@@ -15,7 +15,7 @@ from tryage.core.exploration import Exploration
 from tryage.core.request import ConversationContext
 from tryage.errors import InputError, NoExpertError
 from tryage.policies import Shadow
-from tryage.testing import FailingPerception, FunctionPerception
+from tryage.testing import FailingPerception, FixedPolicy, FunctionPerception
 
 
 @pytest.fixture
@@ -156,6 +156,13 @@ def test_what_is_decided_and_never_recorded_is_forgotten(good, cheap):
     for _ in range(20):
         shadow.decide_batch(["hello"])
     assert len(shadow._requests) <= 5
+
+
+def test_the_policy_of_the_router_that_answers_is_told_of_decisions_without_a_log(make_router):
+    policy = FixedPolicy("medium")
+    good = make_router("large", logged=False, policy=policy)
+    decision = Shadow(make_router("small", logged=False), beside=good).route("hello")
+    assert policy.recorded == [decision.id]
 
 
 def test_without_a_log_nothing_is_kept_and_nothing_decides_beside(make_router):

@@ -14,7 +14,7 @@ from tryage import Router
 from tryage.core.request import ConversationContext
 from tryage.errors import FlagError, InputError, NoExpertError
 from tryage.policies import Split
-from tryage.testing import FixedPerception, LearningPerception
+from tryage.testing import FixedPerception, FixedPolicy, LearningPerception
 
 KEYS = [f"thread {i}" for i in range(10_000)]
 
@@ -147,6 +147,25 @@ def test_an_answer_without_a_decision_belongs_to_the_router_of_its_key(split, re
     first, second = read_log()["turn 1"], read_log()["turn 2"]
     assert (first.arm, first.key, first.chosen) == ("b", "thread 3", "medium")
     assert (second.arm, second.key) == (None, None)
+
+
+def test_the_policy_of_a_router_is_told_of_the_answers_without_a_decision_of_its_keys(good, cheap):
+    policies = {"a": FixedPolicy("large"), "b": FixedPolicy("small")}
+    routers = {"a": good.with_policy(policies["a"]), "b": cheap.with_policy(policies["b"])}
+    split = Split(routers, {"a": 0.9, "b": 0.1})
+    keys = {"thread_id": "thread 3"}  # of the second router
+    split.record_kept("turn 1", "medium", keys=keys)
+    split.record_kept("turn 2", "medium")
+    assert policies["b"].kept == [("turn 1", "medium", keys)]
+    assert policies["a"].kept == [("turn 2", "medium", {})]
+
+
+def test_an_answer_without_a_decision_has_the_key_and_arm_of_the_outer_split(good, cheap, read_log):
+    inner = Split({"x": good, "y": cheap}, by="user_id")
+    outer = Split({"a": inner, "b": cheap}, {"a": 1, "b": 0})
+    outer.record_kept("turn 1", "medium", keys={"thread_id": "t", "user_id": "u"})
+    record = read_log()["turn 1"]
+    assert (record.arm, record.key) == ("a", "t")
 
 
 def test_feedback_about_any_arm_is_taken(split, read_log, url):

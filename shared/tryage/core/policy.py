@@ -20,7 +20,7 @@ from tryage.core.request_batch import ALL
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -313,13 +313,13 @@ class PolicyChain(Policy):
         return " | ".join(map(repr, self._policies))
 
 
-def check_single_calls(policy: Policy | None, caller: str) -> None:
-    """Refuse policies that say how experts are called, where only the chosen one is called.
+def check_single_calls(policies: Iterable[Policy], caller: str) -> None:
+    """Refuse single policies that say how experts are called, where only the chosen one is called.
 
     Raises:
         InputError: there is one; the message names the `caller`.
     """
-    for one in () if policy is None else policy.policies():
+    for one in policies:
         if one.stage in (PolicyStage.CACHE, PolicyStage.CASCADE, PolicyStage.HEDGE):
             raise InputError(
                 f"{one.name} asks other experts than the chosen one, or none, and {caller} runs "

@@ -89,6 +89,10 @@ class CompositeRouter(Router):
         """Return these routers, each with its policy replaced."""
         return self.map_routers(lambda router: router.with_policy(policy))
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the single policies of all routers, those of the first one first."""
+        return tuple(policy for router in self.routers.values() for policy in router.policies())
+
     @property
     def records(self) -> bool:
         """Whether any of the routers has a log or a policy."""

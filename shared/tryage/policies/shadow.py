@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tryage.core.decision import Decision
+    from tryage.core.policy import Policy
     from tryage.core.preferences import Preferences
     from tryage.core.request import PreferencesLike
 
@@ -94,6 +95,10 @@ class Shadow(CompositeRouter):
             routers[self.name], beside=routers[_BESIDE], name=self.name, queue_size=self.queue_size
         )
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the single policies of the router that answers: the shadow changes nothing."""
+        return self._first.policies()
+
     def decide_batch(
         self,
         prompts: Sequence[str],
@@ -124,11 +129,9 @@ class Shadow(CompositeRouter):
         """
         with self._lock:
             request = self._requests.pop(decision.id, None)
-        if self.log is None:
-            return
         details.setdefault("time", time.time())
         is_kept = details.get("chosen") not in (None, decision.expert.name)
-        if is_kept or decision.default_used:
+        if self.log is None or is_kept or decision.default_used:
             self._first.record(decision, **details)
         elif request is None or self._writer.waiting >= self.queue_size:
             self._recorder.miss("busy")

@@ -124,9 +124,9 @@ class Split(CompositeRouter):
         """Write an answer without a decision as the router of its key does."""
         key = (keys or {}).get(self.by)
         arm = None if key is None else self.arm_of(key)
-        log = self.routers[arm].log if arm is not None else self.log
-        if log is not None:
-            log.record_kept(decision_id, chosen, keys=keys, key=key, arm=arm, **details)
+        router = self._first if arm is None else self.routers[arm]
+        # Of a split within a split the log has the key and the arm of the outer one.
+        router.record_kept(decision_id, chosen, keys=keys, **{"key": key, "arm": arm} | details)
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the router that chose it."""
