@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tryage.core.ranking import Ranking
 from tryage.errors import InputError
 from tryage.traffic.decision_log import DecisionLog, make_feedback, timestamp
 
@@ -53,11 +54,10 @@ class RouterLog:
     ) -> None:
         """Write a decision of `decide_batch` into the log, as `DecisionLog.record` says.
 
-        The policy takes note of it, too, also without a log.
+        The policy takes note of it, too, also without a log: of the expert that is asked first.
         """
         if self.policy is not None:
-            acted = decision if decision_id is None else replace(decision, id=decision_id)
-            self.policy.record(acted)
+            self.policy.record(self._acted_on(decision, decision_id, chosen))
         if self.log is not None:
             self.log.record(
                 decision,
@@ -67,6 +67,27 @@ class RouterLog:
                 time=time,
                 key=key,
             )
+
+    def _acted_on(
+        self, decision: Decision, decision_id: str | None, chosen: str | None
+    ) -> Decision:
+        """Return a decision under the id of its call, for the expert that is asked first."""
+        if decision_id is not None:
+            decision = replace(decision, id=decision_id)
+        if chosen in (None, decision.expert.name) or chosen not in self.library:
+            return decision
+        ranking = decision.ranking
+        if isinstance(ranking, Ranking) and ranking.find(chosen) is not None:
+            ranking = ranking.with_first(self.library.index(chosen))
+        return replace(
+            decision,
+            expert=self.library[chosen],
+            ranking=ranking,
+            calls=None,  # they are of another expert
+            propensity=1.0,
+            propensities={},
+            explored=False,
+        )
 
     def record_kept(  # noqa: PLR0913 - what is known of an answer without a decision
         self,

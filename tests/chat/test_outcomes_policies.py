@@ -15,7 +15,9 @@ from tryage.chat.fallback import (
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import abandon_if_unread, peek_stream, resume_stream
 from tryage.chat.usage import TokenUsage
+from tryage.core.policy import Policy
 from tryage.errors import InvalidAnswerError
+from tryage.policies import Threshold
 from tryage.testing import FixedPolicy
 
 USAGE = TokenUsage(1_000_000, 0)  # one million input tokens: the prices of the experts
@@ -115,3 +117,46 @@ def test_a_policy_is_told_of_the_calls_of_a_turn_that_continues(session, policy)
     ((kept, expert, keys),) = policy.kept
     assert (kept, expert, keys["user_id"]) == (record["id"], "big", "u")
     assert policy.settled[-1] == (record["id"], "big", 10.0)
+
+
+class NotingPolicy(Policy):
+    """Keeps the decisions that it is told of, and changes none."""
+
+    def __init__(self):
+        self.told = []
+
+    def choose(self, _):
+        return None
+
+    def record(self, decision):
+        self.told.append(decision)
+
+
+def test_a_policy_is_told_the_expert_with_which_a_thread_stays(router):
+    noted = NotingPolicy()
+    chat = ChatRouter(router.with_policy(noted), sticky="thread")
+    first = Conversation([Turn("user", "small one")], thread="1")
+    then = Conversation(
+        [Turn("user", "small one"), Turn("assistant", "answer"), Turn("user", "big two")],
+        thread="1",
+    )
+    plan = chat.plan(first)
+    chat.record(plan)
+    chat.mark_served(plan, "small")
+    kept = chat.plan(then)
+    chat.record(kept)
+    assert (kept.reason_kind, kept.decision.expert.name) == ("kept for the thread", "big")
+    told = noted.told[-1]
+    assert (told.id, told.expert.name, told.chosen.name) == (kept.id, "small", "small")
+    assert told.chosen.cost == kept.expected_cost("small")
+    assert [one.name for one in told.ranking][:2] == ["small", "big"]
+
+
+def test_the_share_of_a_threshold_counts_the_expert_with_which_a_thread_stays(router):
+    threshold = Threshold("big", "small", share=0.5)
+    bound = router.with_policy(threshold)
+    (decision,) = bound.decide_batch(["big one"])
+    level = threshold._tracker.level
+    other = {"big": "small", "small": "big"}[decision.expert.name]
+    bound.record(decision, chosen=other)
+    assert (threshold._tracker.level > level) == (other == "big")
