@@ -66,6 +66,12 @@ REPORTS = {
          "cacheWriteInputTokens": 20},
         (70, 5, 40, 20),
     ),
+    "LiteLLM, of Anthropic's cache": (
+        {"prompt_tokens": 1100, "completion_tokens": 50, "total_tokens": 1150,
+         "prompt_tokens_details": {"cached_tokens": 700, "cache_creation_tokens": 300},
+         "cache_creation_input_tokens": 300, "cache_read_input_tokens": 700},
+        (1100, 50, 700, 300),
+    ),
     "Ollama": ({"prompt_eval_count": 26, "eval_count": 298}, (26, 298)),
     "LangChain, of Anthropic's cache": (
         {"input_tokens": 95, "output_tokens": 9, "total_tokens": 104,

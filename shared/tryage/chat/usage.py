@@ -29,7 +29,8 @@ _COUNTS = {
     "totalTokens": "total",
     "cached_content_token_count": "read",
     "prompt_cache_hit_tokens": "read",
-    # Anthropic and Bedrock count these beside the tokens of the input, all others among them.
+    # Anthropic and Bedrock count these beside the tokens of the input, all others among them: also
+    # LiteLLM, which adds Anthropic's names to a report in OpenAI's form.
     "cache_read_input_tokens": "separate read",
     "cacheReadInputTokens": "separate read",
     "cache_creation_input_tokens": "separate write",
@@ -123,9 +124,11 @@ def read_usage(report: object) -> TokenUsage | None:
     of Anthropic or the `usage_metadata` of Google, or what LangChain makes of it.
     """
     values, counts = fields_of(report), _Counts()
+    has_openai_form = "prompt_tokens" in values
     for name, value in values.items():
         if name in _COUNTS:
-            counts.add(_COUNTS[name], value)
+            meaning = _COUNTS[name]
+            counts.add(meaning.removeprefix("separate ") if has_openai_form else meaning, value)
         elif value and name in _NESTED:
             counts.add_details(fields_of(value), _NESTED[name])
     if "input" not in counts or not ("output" in counts or "total" in counts):
