@@ -124,3 +124,12 @@ def test_a_pickle_has_the_settings_and_a_new_budget():
     judge.spent = 1.0
     again = pickle.loads(pickle.dumps(judge))  # noqa: S301 - our own pickle
     assert (again.share, again.spent) == (0.5, 0.0)
+
+
+def rate(_):
+    return "Good. [[10]]"
+
+
+def test_a_model_that_rates_travels_in_a_pickle():
+    judge = pickle.loads(pickle.dumps(simple_judge(RatingJudge(rate))))  # noqa: S301 - our own pickle
+    assert judge(JudgedAnswer("question", "prompt", "answer")).score == 1.0

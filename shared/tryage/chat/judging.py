@@ -55,14 +55,19 @@ def simple_judge(function: RatingJudge | Callable[[str, str], Any]) -> Judge:
     Raises:
         InputError: it is no function.
     """
+    # Not functions of this one: the pickle of a model with a judge could not hold them.
     if isinstance(function, RatingJudge):
-        return lambda judged: function(Prompt(judged.question), judged.answer)
+        return partial(_rate_prompt, function)
     if not callable(function):
         raise InputError(
             f"judge is a {type(function).__name__}; expected a function of the question and the "
             "answer that returns a score from 0 to 1, or an evaluator of the framework."
         )
-    return partial(_judge_text, function)  # which a pickle of a model with a judge can hold
+    return partial(_judge_text, function)
+
+
+def _rate_prompt(judge: RatingJudge, judged: JudgedAnswer) -> ScoreResult:
+    return judge(Prompt(judged.question), judged.answer)
 
 
 def _judge_text(function: Callable[[str, str], Any], judged: JudgedAnswer) -> Any:  # noqa: ANN401 - what the user's function returns
