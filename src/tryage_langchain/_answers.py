@@ -20,6 +20,7 @@ from langchain_core.runnables import RunnableBinding
 
 from tryage.chat.streams import text_size
 from tryage.errors import InvalidAnswerError
+from tryage.policies.evidence import CUT_OFF_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 # Where the providers' metadata says why an answer ended.
 _REASON_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "incomplete_details")
-
-_CUT_OFF_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 
 _REASONING_KEYS = frozenset({"reasoning_content", "reasoning"})
 
@@ -105,7 +104,7 @@ def _says_something(message: AIMessage) -> bool:
 
 
 def _is_cut_off(metadata: Mapping[str, Any]) -> bool:
-    return any(reason in _CUT_OFF_REASONS for reason in _finish_reasons(metadata))
+    return any(reason in CUT_OFF_REASONS for reason in _finish_reasons(metadata))
 
 
 def finish_reason(metadata: Mapping[str, Any]) -> str | None:
@@ -114,7 +113,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
     That it was cut off counts before another word of the provider, such as "incomplete".
     """
     reasons = list(_finish_reasons(metadata))
-    cut_off = (reason for reason in reasons if reason in _CUT_OFF_REASONS)
+    cut_off = (reason for reason in reasons if reason in CUT_OFF_REASONS)
     return next(cut_off, reasons[0] if reasons else None)
 
 

@@ -21,6 +21,7 @@ from llama_index.core.llms import ChatResponse, CompletionResponse, TextBlock
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tryage.errors import InvalidAnswerError, TryageError
+from tryage.policies.evidence import CUT_OFF_REASONS
 
 if TYPE_CHECKING:
     from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -34,7 +35,6 @@ _PARSING_ERRORS = (ValueError, TypeError, AssertionError)
 
 _FINISH_REASON_NAMES = ("finish_reason", "stop_reason", "done_reason")
 _ANSWER_LISTS = ("choices", "candidates")
-_CUT_OFF_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 
 
 def check_answer(answer: Any, check: Callable[[Any], None]) -> Any:
@@ -249,7 +249,7 @@ def answer_problems(answer: Any) -> frozenset[RefusedAnswer]:
         return frozenset()
     problems: dict[RefusedAnswer, bool] = {
         "empty": not _says_something(answer),
-        "length": finish_reason(answer.raw) in _CUT_OFF_REASONS,
+        "length": finish_reason(answer.raw) in CUT_OFF_REASONS,
     }
     return frozenset(problem for problem, is_there in problems.items() if is_there)
 
@@ -265,6 +265,9 @@ def _says_something(answer: ChatResponse | CompletionResponse) -> bool:
 
 def finish_reason(raw: Any) -> str | None:
     """Return why a provider ended an answer, in lower case, None if it does not say."""
+    incomplete = _field(_field(raw, "incomplete_details"), "reason")  # OpenAI's Responses API
+    if incomplete is not None:
+        return str(incomplete).lower()
     lists: Iterable[Any] = (_field(raw, name) for name in _ANSWER_LISTS)
     holders = [raw, *(answers[0] for answers in lists if isinstance(answers, list) and answers)]
     reasons = (_field(holder, name) for holder in holders for name in _FINISH_REASON_NAMES)

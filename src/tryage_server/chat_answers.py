@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.utils import convert_to_openai_messages
 
 from tryage.core.decision import new_id
+from tryage.policies.evidence import CUT_OFF_REASONS
+from tryage_langchain._answers import finish_reason as provider_reason
 from tryage_server.chat_requests import COMPLETION_PREFIX
 
 if TYPE_CHECKING:
@@ -18,14 +20,9 @@ if TYPE_CHECKING:
 
 RECORD_KEY = "tryage"
 
-_REASON_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
-
 # What providers call the end of an answer, in OpenAI's words; all others are "stop".
 _FINISH_REASONS = {
-    "length": "length",
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "model_length": "length",
+    **dict.fromkeys(CUT_OFF_REASONS, "length"),
     "content_filter": "content_filter",
     "safety": "content_filter",
     "refusal": "content_filter",
@@ -79,11 +76,7 @@ def finish_reason(message: AIMessage) -> str:
     """Return why an answer ended: "stop", "length", "tool_calls" or "content_filter"."""
     if message.tool_calls:
         return "tool_calls"
-    for key in _REASON_KEYS:
-        reason = message.response_metadata.get(key)
-        if reason is not None:
-            return _FINISH_REASONS.get(str(getattr(reason, "name", reason)).casefold(), "stop")
-    return "stop"
+    return _FINISH_REASONS.get(provider_reason(message.response_metadata) or "", "stop")
 
 
 def usage_of(message: AIMessage) -> dict[str, Any] | None:

@@ -197,6 +197,7 @@ def response(*blocks, raw=None, text=None, **kwargs):
 
 
 OPENAI = SimpleNamespace(choices=[SimpleNamespace(finish_reason="length")])
+INCOMPLETE = SimpleNamespace(incomplete_details=SimpleNamespace(reason="max_output_tokens"))
 CALL = ToolCallBlock(tool_call_id="1", tool_name="t", tool_kwargs={})
 
 
@@ -217,6 +218,8 @@ CALL = ToolCallBlock(tool_call_id="1", tool_name="t", tool_kwargs={})
         (response(text="Yes", raw={"finish_reason": Reason.MAX_TOKENS}), {"length"}),  # Google
         (response(text="Yes", raw={"finish_reason": Reason.STOP}), set()),
         (response(raw={"stop_reason": "max_tokens"}), {"empty", "length"}),
+        (response(text="Yes", raw=INCOMPLETE), {"length"}),  # OpenAI's Responses API
+        (response(text="Yes", raw=SimpleNamespace(incomplete_details=None)), set()),
         (Fact(n=3), set()),
     ],
 )  # fmt: skip

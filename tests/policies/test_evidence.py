@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -89,12 +90,19 @@ def test_format_check_says_whether_the_form_is_valid(check, text, value) -> None
     assert FormatCheck(check).read(AnswerEvidence(text=text)).value == value
 
 
-def test_what_was_cut_off_or_not_parsed_is_not_valid() -> None:
-    for answer in (
-        AnswerEvidence(text="{}", finish_reason="length"),
-        AnswerEvidence(text="{}", parsing_error="no field a"),
-    ):
-        assert FormatCheck().read(answer) == Reading(0.0)
+@pytest.mark.parametrize(
+    "reason",
+    ["length", "MAX_TOKENS", "max_output_tokens", "model_length", "content_filter"],
+)
+def test_what_was_cut_off_is_not_valid_in_whatever_words_of_a_provider(reason) -> None:
+    answer = AnswerEvidence(text="{}", finish_reason=reason)
+    assert FormatCheck().read(answer) == Reading(0.0)
+    assert FormatCheck().read(replace(answer, finish_reason="stop")) == Reading(1.0)
+
+
+def test_what_was_not_parsed_is_not_valid_and_a_call_of_a_tool_is() -> None:
+    answer = AnswerEvidence(text="{}", parsing_error="no field a")
+    assert FormatCheck().read(answer) == Reading(0.0)
     assert FormatCheck().read(AnswerEvidence(tool_calls=(TOOL_CALL,))) == Reading(1.0)
 
 

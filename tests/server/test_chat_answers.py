@@ -18,6 +18,7 @@ from tryage_server.chat_answers import CompletionStream, finish_reason, to_compl
         ({"finish_reason": "MAX_TOKENS"}, "length"),  # Gemini
         ({"finish_reason": "SAFETY"}, "content_filter"),
         ({"done_reason": "length"}, "length"),  # Ollama
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length"),
         ({}, "stop"),
     ],
 )

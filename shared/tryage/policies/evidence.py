@@ -17,6 +17,9 @@ from tryage.scoring.formats import json_schema
 from tryage.scoring.measurement import Prompt
 from tryage.scoring.scorers import ScoreResult, extract_code
 
+CUT_OFF_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+"""The words of providers, in lower case, for an answer that was cut off by its limit of tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerEvidence:
@@ -184,13 +187,12 @@ class FormatCheck(Verifier):
 
     def read(self, answer: AnswerEvidence) -> Reading:
         """Return 1 if the answer is valid, else 0."""
-        if answer.finish_reason in _CUT_OFF or answer.parsing_error is not None:
+        reason = (answer.finish_reason or "").casefold()
+        is_whole = reason not in CUT_OFF_REASONS and reason != "content_filter"
+        if not is_whole or answer.parsing_error is not None:
             return Reading(0.0)
         valid = self._is_valid(answer)
         return Reading(None if valid is None else float(valid))
-
-
-_CUT_OFF = ("length", "max_tokens", "MAX_TOKENS", "content_filter")
 
 
 def _format_check(check: object) -> Check:
