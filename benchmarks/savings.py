@@ -29,7 +29,7 @@ from tryage_langchain.testing import ScriptedChatModel  # noqa: E402 - the same
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
 
 EXPERTS = (
     Expert("gpt-4o-mini", input_price=0.15, output_price=0.6, cached_input_price=0.075),

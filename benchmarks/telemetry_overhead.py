@@ -28,7 +28,7 @@ import numpy as np
 
 from tryage.chat.call_observer import observe_call, token_counts, with_traces
 from tryage.chat.hooks import FallbackHooks
-from tryage.chat.usage import TokenUsage
+from tryage.core.usage import TokenUsage
 from tryage.telemetry.observer import IGNORED_CALL, TELEMETRY, measured, tracing_failures
 
 if TYPE_CHECKING:

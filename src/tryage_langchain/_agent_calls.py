@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import Conversation
     from tryage.chat.plan import RoutingRecord
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
 
 _log = logging.getLogger(__name__)
 

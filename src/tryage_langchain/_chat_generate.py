@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables.config import ensure_config
 
-from tryage.chat.usage import read_usage
+from tryage.core.usage import read_usage
 from tryage_langchain._cached_answers import RESULT
 from tryage_langchain._call import RoutedChatModel, unwrap_model
 from tryage_langchain._fallback import (

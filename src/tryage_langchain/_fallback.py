@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from tryage.chat.fallback import FallbackSteps
     from tryage.chat.plan import RoutingRecord
     from tryage.chat.streams import PeekedStream
-    from tryage.chat.usage import TokenUsage
     from tryage.core.decision import Decision
+    from tryage.core.usage import TokenUsage
     from tryage_langchain._call import ClientCall, PlannedCall
 
     Settle: TypeAlias = Callable[[TokenUsage | None], None]

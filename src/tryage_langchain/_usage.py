@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 
 from tryage.chat.streams import PeekedStream
-from tryage.chat.usage import NO_TOKENS, TokenUsage, add_usages, read_usage
+from tryage.core.usage import NO_TOKENS, TokenUsage, add_usages, read_usage
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tryage.chat.candidates import CandidatePool, RouterSettings, candidate_experts
 from tryage.chat.costs import CallCosts
 from tryage.chat.outcomes import CallOutcome
-from tryage.chat.usage import read_usage
 from tryage.core.token_estimate import estimate_tokens
+from tryage.core.usage import read_usage
 from tryage.locks import ForkSafeLock
 from tryage_litellm.deployments import deployment_id, describe_model
 

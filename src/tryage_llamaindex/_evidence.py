@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatResponse, CompletionResponse
 
 from tryage.chat.log_probabilities import ARGUMENTS, LogProbabilities, read_log_probabilities
 from tryage.chat.streams import PeekedStream
-from tryage.chat.usage import fields_of
+from tryage.core.usage import fields_of
 from tryage.policies.evidence import AnswerEvidence
 from tryage_llamaindex._answers import finish_reason
 

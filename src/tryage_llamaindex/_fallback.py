@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
     from tryage.chat.plan import RoutingPlan, RoutingRecord
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
     from tryage_llamaindex._call import LLMCall
 
 RECORD_KEY = "tryage"

@@ -18,7 +18,7 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import PrivateAttr
 
 from tryage.chat.streams import PeekedStream
-from tryage.chat.usage import TokenUsage, add_usages, fields_of, read_usage
+from tryage.core.usage import TokenUsage, add_usages, fields_of, read_usage
 from tryage.locks import ForkSafeLock
 
 if TYPE_CHECKING:

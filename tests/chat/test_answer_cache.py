@@ -9,8 +9,8 @@ from tryage.chat.clients import ClientPool
 from tryage.chat.fallback import ChatRequest, FallbackSession, fallback_steps, run_steps
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage.chat.usage import TokenUsage
 from tryage.core.request_key import NOT_COMPARABLE
+from tryage.core.usage import TokenUsage
 from tryage.errors import InvalidAnswerError
 from tryage.policies import AnswerCache, Split
 from tryage.policies.answer_cache import answer_caches

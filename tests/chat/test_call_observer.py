@@ -8,7 +8,7 @@ from tryage.chat.call_observer import observe_call, provider_of, token_counts, w
 from tryage.chat.conversation import Conversation, Turn
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.router import ChatRouter
-from tryage.chat.usage import TokenUsage
+from tryage.core.usage import TokenUsage
 from tryage.telemetry.observer import IGNORED_CALL, TokenCounts
 
 

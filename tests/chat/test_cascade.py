@@ -22,8 +22,8 @@ from tryage.chat.fallback import (
 )
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage.chat.usage import TokenUsage
 from tryage.core.policy_change import CallPlan, CallStep, Verdict
+from tryage.core.usage import TokenUsage
 from tryage.errors import InputError, InvalidAnswerError
 from tryage.policies import Hedge
 from tryage.policies.evidence import AnswerEvidence

@@ -7,7 +7,7 @@ import pytest
 from tryage import Expert, Library, Preferences, Router
 from tryage.chat.costs import CallCosts, PoolPrices
 from tryage.chat.savings import AnswerCosts, SavingsCounter
-from tryage.chat.usage import NO_TOKENS, TokenUsage
+from tryage.core.usage import NO_TOKENS, TokenUsage
 from tryage.errors import AttemptTimeoutError, InvalidAnswerError
 from tryage.testing import FailingPerception, FunctionPerception
 

@@ -19,7 +19,7 @@ from tryage.chat.fallback import (
 )
 from tryage.chat.streams import peek_stream, resume_stream
 from tryage.chat.time_limits import TimeLimits
-from tryage.chat.usage import TokenUsage
+from tryage.core.usage import TokenUsage
 from tryage.errors import AttemptTimeoutError
 from tryage.policies import Hedge
 from tryage.traffic.health import HealthRegistry

@@ -14,8 +14,8 @@ from tryage.chat.fallback import (
 )
 from tryage.chat.hooks import FallbackHooks
 from tryage.chat.streams import abandon_if_unread, peek_stream, resume_stream
-from tryage.chat.usage import TokenUsage
 from tryage.core.policy import Policy
+from tryage.core.usage import TokenUsage
 from tryage.errors import InvalidAnswerError
 from tryage.policies import Threshold
 from tryage.testing import FixedPolicy

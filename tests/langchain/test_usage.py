@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from pydantic import BaseModel
 
 from tryage import Expert, Router
-from tryage.chat.usage import TokenUsage
+from tryage.core.usage import TokenUsage
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import FakeResponse, json_response
 from tryage_langchain import ChatTryage

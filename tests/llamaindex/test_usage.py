@@ -11,7 +11,7 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from tryage import Expert, Router
-from tryage.chat.usage import TokenUsage
+from tryage.core.usage import TokenUsage
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import FakeResponse, LoopbackServer
 from tryage_llamaindex import TryageLLM

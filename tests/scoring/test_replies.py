@@ -68,6 +68,32 @@ def test_text_tokens_and_cost_are_read_from_every_shape(reply):
     assert reply_cost(found, PRICED) == pytest.approx((60 * 2 + 40 * 0.5 + 20 * 10) / 1e6)
 
 
+GOOGLE = {
+    "prompt_token_count": 50,
+    "candidates_token_count": 7,
+    "thoughts_token_count": 11,
+    "total_token_count": 68,
+}
+ANTHROPIC = {
+    "input_tokens": 5,
+    "cache_read_input_tokens": 60,
+    "cache_creation_input_tokens": 30,
+    "output_tokens": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (Object(text="hello", raw={"usage_metadata": GOOGLE}), Answer("hello", 50, 18, 0)),
+        (Object(content="hello", usage=Object(**ANTHROPIC)), Answer("hello", 95, 9, 60)),
+    ],
+    ids=["Google's thoughts", "Anthropic's cache"],
+)
+def test_tokens_that_a_provider_counts_apart_are_among_the_others(reply, answer):
+    assert parse_reply(reply) == answer
+
+
 def test_tokens_that_are_not_reported_are_unknown_and_so_is_the_cost():
     found = parse_reply("hello")
     assert found == Answer("hello")

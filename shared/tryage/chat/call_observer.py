@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from tryage.chat.hooks import FallbackHooks
     from tryage.chat.plan import RoutingPlan
-    from tryage.chat.usage import TokenUsage
     from tryage.core.decision import Decision
+    from tryage.core.usage import TokenUsage
     from tryage.telemetry.observer import CallObserver
 
 # What OpenTelemetry's conventions call a host, where we have another word for it.

@@ -9,9 +9,9 @@ import numpy as np
 
 from tryage.chat.plan import COST_KEY
 from tryage.chat.savings import AnswerCosts
-from tryage.chat.usage import NO_TOKENS, TokenUsage
 from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.core.policy_change import Verdict
+from tryage.core.usage import NO_TOKENS, TokenUsage
 from tryage.errors import InvalidAnswerError
 from tryage.perception.wrappers import AlignedPerception
 

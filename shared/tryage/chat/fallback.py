@@ -29,7 +29,7 @@ from tryage.chat.plan import RoutingRecord
 from tryage.chat.savings import SavingsCounter
 from tryage.chat.streams import PeekedStream, check_size
 from tryage.chat.time_limits import CallTimer, TimeLimits
-from tryage.chat.usage import NO_TOKENS
+from tryage.core.usage import NO_TOKENS
 from tryage.errors import InvalidAnswerError
 from tryage.telemetry.observer import IGNORED_CALL
 from tryage.traffic.health import HealthRegistry, process_health

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from tryage.chat.plan import RoutingRecord
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
 
 SAMPLE_KEY = "sample"
 """Where the record of a call says which sample it is, whose answer is only evidence."""

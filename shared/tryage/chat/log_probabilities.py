@@ -6,8 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from tryage.chat.usage import fields_of
 from tryage.core.client_errors import status_of
+from tryage.core.usage import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

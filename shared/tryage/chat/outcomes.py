@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage.chat.router import ChatRouter
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
 
 Signal: TypeAlias = Literal["error", "parse", "retry"]
 """Feedback that nobody gives on purpose, each with the score 0.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from tryage.chat.usage import TokenUsage
+    from tryage.core.usage import TokenUsage
 
 G = TypeVar("G")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tryage.core.client_errors import error_scope, retry_after, should_fall_back, status_of
 from tryage.core.error_phrases import ErrorScope
+from tryage.core.usage import read_usage
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ Reply: TypeAlias = Any
 
 T = TypeVar("T")
 
-# Where clients put the usage, and what they call its numbers.
+# Where clients put the usage, and what they call its numbers where one of them is missing.
 _USAGE = ("usage_metadata", "usage", "token_usage")
 _USAGE_PARENTS = ("response_metadata", "additional_kwargs", "raw", "message")
 _INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count")
 _OUTPUT = ("output_tokens", "completion_tokens", "candidates_token_count")
-_DETAILS = ("input_token_details", "input_tokens_details", "prompt_tokens_details")
-_CACHED = ("cache_read", "cached_tokens")
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before a retry
 
@@ -91,14 +90,11 @@ def parse_reply(reply: Reply) -> Answer:
             "message, a completion, or tryage.scoring.Answer."
         )
     usage = _find_usage(reply)
-    details = next((value for name in _DETAILS if (value := _get(usage, name)) is not None), None)
-    return Answer(
-        text,
-        _first_number(usage, _INPUT),
-        _first_number(usage, _OUTPUT),
-        _first_number(details, _CACHED),
-        _first_number(usage, ("cost",)),
-    )
+    cost, known = _first_number(usage, ("cost",)), read_usage(usage)
+    if known is None:
+        tokens = _first_number(usage, _INPUT), _first_number(usage, _OUTPUT)
+        return Answer(text, *tokens, cost=cost)
+    return Answer(text, known.input_tokens, known.output_tokens, known.cached_tokens, cost)
 
 
 def reply_cost(answer: Answer, expert: Expert) -> float | None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tryage.chat.usage import NO_TOKENS, TokenUsage, add_usages, read_usage
+from tryage.core.usage import NO_TOKENS, TokenUsage, add_usages, read_usage
 
 # Input, output, cached, written to the cache, written for an hour.
 REPORTS = {
