@@ -6,7 +6,6 @@ some models take a budget of tokens instead of a level.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -16,6 +15,7 @@ from tryage.chat.efforts import (
     DEFAULT_EFFORTS,
     EFFORTS,
     EffortSource,
+    claude_takes_levels,
     known_efforts,
     known_to_reason,
     thinking_budget,
@@ -129,14 +129,11 @@ def _to_anthropic(model: BaseChatModel, effort: str) -> Values:
     return {"thinking": thinking, "temperature": None, **longest}
 
 
-_CLAUDE_WITH_LEVELS = re.compile(r"claude-(?:opus-4-[5-9]|sonnet-4-[6-9]|\w+-[5-9])(?!\d)")
-
-
 def _takes_levels(model: BaseChatModel) -> bool:
     profile: Mapping[str, Any] = cast("Mapping[str, Any]", profile_of(model))
     if "reasoning_output" in profile:
         return bool(profile.get("reasoning_effort_levels"))
-    return _CLAUDE_WITH_LEVELS.search(model_name_of(model) or "") is not None
+    return claude_takes_levels(model_name_of(model) or "")
 
 
 def _to_gemini(model: BaseChatModel, effort: str) -> Values:

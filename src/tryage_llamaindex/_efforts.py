@@ -6,7 +6,6 @@ the LLM then asks with it.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.llms import LLM
@@ -15,6 +14,7 @@ from tryage.chat.efforts import (
     DEFAULT_EFFORTS,
     EFFORTS,
     EffortSource,
+    claude_takes_levels,
     known_efforts,
     known_to_reason,
     thinking_budget,
@@ -112,14 +112,11 @@ def _to_openrouter(llm: LLM, effort: str) -> Fields:
     return _merged(llm, extra_body={**own, "reasoning": reasoning})
 
 
-_CLAUDE_WITH_LEVELS = re.compile(r"claude-(?:opus-4-[5-9]|sonnet-4-[6-9]|\w+-[5-9])(?!\d)")
-
-
 def _to_anthropic(llm: LLM, effort: str) -> Fields:
     """Return the fields for Claude: a level for the newest models, a budget for those before."""
     if effort == "none":
         return {"thinking_dict": {"type": "disabled"}}
-    if effort != "thinking" and _CLAUDE_WITH_LEVELS.search(model_name_of(llm) or ""):
+    if effort != "thinking" and claude_takes_levels(model_name_of(llm) or ""):
         return _merged(llm, output_config={"effort": effort})
     budget = thinking_budget(effort)
     thinking = {"type": "enabled", "budget_tokens": budget}

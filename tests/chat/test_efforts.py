@@ -12,6 +12,7 @@ from tryage.chat.efforts import (
     EffortSource,
     add_efforts,
     check_efforts,
+    claude_takes_levels,
     join_effort,
     known_efforts,
     split_effort,
@@ -50,6 +51,23 @@ def test_joining_replaces_an_effort():
 )  # fmt: skip
 def test_what_a_model_offers_is_told_by_its_name(name, efforts):
     assert known_efforts(name) == efforts
+
+
+@pytest.mark.parametrize(
+    ("name", "takes_levels"),
+    [
+        ("claude-opus-4-8", True),
+        ("claude-sonnet-4-6-20260217", True),
+        ("claude-opus-5", True),
+        ("claude-sonnet-4-5-20250929", False),
+        ("claude-opus-4-20250514", False),
+        ("claude-3-7-sonnet-20250219", False),  # the first of Claude that thinks
+        ("claude-3-5-haiku-latest", False),
+        ("", False),
+    ],
+)
+def test_claude_takes_a_level_since_opus_4_5_and_before_a_budget_alone(name, takes_levels):
+    assert claude_takes_levels(name) is takes_levels
 
 
 def test_every_effort_has_a_budget_and_they_rise():

@@ -74,6 +74,14 @@ def known_to_reason(name: str) -> bool | None:
     return None if model is None else model.value("reasoning")
 
 
+_CLAUDE_WITH_LEVELS = re.compile(r"claude-(?:opus-4-[5-9]|sonnet-4-[6-9]|[a-z]+-[5-9])(?!\d)")
+
+
+def claude_takes_levels(name: str) -> bool:
+    """Return whether a model of Claude takes a level, as since Opus 4.5, and not only a budget."""
+    return _CLAUDE_WITH_LEVELS.search(name) is not None
+
+
 # Tokens of hidden reasoning that a provider may use, where its parameter is a budget and not a
 # level. 1,024 is the least that Anthropic allows, and from 16,000 on it advises for hard tasks.
 _BUDGETS = {
