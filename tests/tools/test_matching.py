@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +64,15 @@ def test_a_very_long_query_has_at_most_16_clauses():
 
 
 # Permissions -------------------------------------------------------------------------------
+
+
+def test_any_number_of_sets_of_permissions_does_not_fill_the_memory(ranker, tools):
+    toolbox = ranker.toolbox(tools)
+    references = [
+        weakref.ref(toolbox.with_permissions(["write", f"of user {i}"])[0]) for i in range(200)
+    ]
+    gc.collect()
+    assert sum(reference() is not None for reference in references) <= 32
 
 
 def test_a_toolbox_keeps_the_tools_whose_permissions_are_granted(ranker, tools):

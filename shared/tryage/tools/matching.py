@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute
+from tryage.core.cache import LRUCache, get_or_compute
 from tryage.core.library import Library
 from tryage.core.ranking import RejectedExpert
 from tryage.core.validation import check_strings
@@ -54,6 +54,8 @@ INT8_SCALE = 127.0
 
 _NEGATIVE_WEIGHT = 0.25  # the weight of a query for which the tool was of no use
 
+_FILTER_CACHE_SIZE = 32  # sets of permissions: every user may have another one
+
 
 class Toolbox:
     """Tools, embedded and indexed once by `ToolRanker.toolbox`.
@@ -82,7 +84,7 @@ class Toolbox:
         self.bm25_index = BM25Index(tools)
         self.nan_std: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
         self._matcher = matcher
-        self._filter_cache: dict[frozenset[str], _FilterResult] = {}
+        self._filtered: LRUCache[_FilterResult] = LRUCache(_FILTER_CACHE_SIZE)
 
     def __len__(self) -> int:
         """Count the tools."""
@@ -132,9 +134,11 @@ class Toolbox:
         if permissions is None:
             return self, ()
         granted = frozenset(check_strings("granted", permissions))
-        if granted not in self._filter_cache:
-            self._filter_cache[granted] = self._filter_by_permissions(granted)
-        return self._filter_cache[granted]
+        found = self._filtered.get(granted)
+        if found is None:
+            found = self._filter_by_permissions(granted)
+            self._filtered.put(granted, found)
+        return found
 
     def _filter_by_permissions(self, granted: frozenset[str]) -> _FilterResult:
         is_allowed = np.array([tool.permissions <= granted for tool in self.tools])
