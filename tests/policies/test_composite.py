@@ -124,6 +124,14 @@ def test_each_router_is_simulated_by_itself(policy):
         policy.simulate(Policy(), table)
 
 
+def test_models_are_not_tested_for_several_routers_at_once_before_any_is_asked():
+    asked = []
+    routers = {name: Router.from_pretrained().subset(["gpt-5.4-nano"]) for name in "ab"}
+    with pytest.raises(InputError, match="has several routers"):
+        Split(routers).onboard_models({"new": asked.append}, budget=1.0)
+    assert asked == []
+
+
 def test_the_policies_are_those_of_the_routers_that_answer(make_router):
     one, other = FixedPolicy("small"), FixedPolicy("large")
     routers = [make_router("large", policy=one | other), make_router("small", policy=other)]

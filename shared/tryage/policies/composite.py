@@ -81,6 +81,14 @@ class CompositeRouter(Router):
         """Return this policy with routers that also know `expert`, as `Router.onboard` does."""
         return self.map_routers(lambda router: router.onboard(expert, losses))
 
+    def onboard_models(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - those of Router.onboard_models
+        """Raise before any model is asked: each router is given new models by itself.
+
+        Raises:
+            InputError: always.
+        """
+        raise self._has_several()
+
     def refresh(self, settings: HubSettings | None = None) -> Self:
         """Return this policy with up-to-date libraries, as `Router.refresh` does."""
         return self.map_routers(lambda router: router.refresh(settings))
@@ -117,8 +125,11 @@ class CompositeRouter(Router):
         Raises:
             InputError: always.
         """
+        raise self._has_several()
+
+    def _has_several(self) -> InputError:
         names = ", ".join(self.routers)
-        raise InputError(
+        return InputError(
             f"A {type(self).__name__} has several routers ({names}): change each of them, and make "
             "it again."
         )
