@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +109,21 @@ def test_the_latencies_of_the_last_day_are_read_from_the_log(tmp_path) -> None:
         )
     hedge = make_router(Hedge(quantile=0.5), traffic=url).policy
     assert hedge.delay("large") == pytest.approx(15.5)
+
+
+def test_of_a_long_log_the_last_latencies_are_read(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("sqlalchemy")
+    from tryage.traffic.records import Outcome
+
+    monkeypatch.setattr("tryage.policies.hedge._LOG_ANSWERS", 20)
+    url = f"sqlite:///{tmp_path}/traffic.db"
+    first = make_router(Hedge(), traffic=url)
+    for i in range(50):  # the model has become slow
+        (decision,) = first.decide_batch([f"prompt {i}"])
+        first.record(decision, time=time.time() - 50 + i)
+        outcome = Outcome(decision.id, 0.0, served_by="large", latency=1.0 if i < 30 else 9.0)
+        first.log.record_outcome(outcome)
+    assert make_router(Hedge(), traffic=url).policy.delay("large") == pytest.approx(9.0)
 
 
 def test_exploration_still_draws_experts_and_its_draws_are_not_hedged() -> None:

@@ -41,6 +41,23 @@ def test_decisions_are_of_a_time_and_of_a_key(log, decision):
     assert [one.id for one, *_ in log.decisions(since=1.0, key="even")] == ["d2", "d4"]
 
 
+def test_the_last_decisions_are_of_the_same_condition_and_in_order(log, decision):
+    for i in range(6):
+        log.record_decision(decision(f"d{i}", float(i), key="even" if i % 2 == 0 else "odd"))
+
+    def ids(**conditions):
+        return [one.id for one, *_ in log.decisions(**conditions)]
+
+    assert ids(last=2) == ["d4", "d5"]
+    assert ids(last=2, key="even") == ["d2", "d4"]
+    assert ids(last=2, until=3.0) == ["d1", "d2"]
+    assert ids(last=9) == ids()
+    log.record_decision(decision("d6", 5.0))
+    assert ids(last=1) == ["d5", "d6"]  # of the same time
+    with pytest.raises(InputError, match="last must be a whole number from 1"):
+        ids(last=0)
+
+
 def test_many_decisions_come_page_by_page(log, decision, monkeypatch):
     monkeypatch.setattr("tryage.traffic.traffic._PAGE", 3)
     for i in range(8):  # two have the same time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 _MIN_ANSWERS = 20  # before a quantile of latencies is believed
 _KEPT_ANSWERS = 500  # latencies of each expert: the last ones
 _LOG_SECONDS = 86_400.0  # how far back the log is read
-_LOG_ANSWERS = 5_000  # and at most how many answers
+_LOG_ANSWERS = 5_000  # and how many of the last answers
 _WINDOW = 1_000.0  # calls over which the share of hedges holds
 _FIRST_HEDGES = 1.0  # that are allowed before any call has earned them
 
@@ -85,7 +84,7 @@ class Hedge(Policy):
         if traffic is not None and traffic is not self._read_log and self.seconds is None:
             self._read_log = traffic
             since = self._clock() - _LOG_SECONDS
-            for _, outcome, _ in islice(traffic.decisions(since=since), _LOG_ANSWERS):
+            for _, outcome, _ in traffic.decisions(since=since, last=_LOG_ANSWERS):
                 if outcome is None or outcome.served_by is None or outcome.latency is None:
                     continue
                 if outcome.output_tokens != 0:  # a cached answer has none, and took no time

@@ -144,6 +144,15 @@ def decision_condition(
     return sa.and_(*conditions)
 
 
+def last_decisions(
+    connection: sa.Connection, condition: sa.ColumnElement[bool], n: int
+) -> sa.ColumnElement[bool]:
+    """Return a condition that also leaves only the last `n` decisions, and those of equal time."""
+    times = sa.select(DECISIONS.c.time).where(condition).order_by(DECISIONS.c.time.desc())
+    first = connection.execute(times.offset(n - 1).limit(1)).scalar()
+    return condition if first is None else sa.and_(condition, DECISIONS.c.time >= first)
+
+
 def belongs_to(key: str) -> sa.ColumnElement[bool]:
     """Return the condition that a decision is of a thread or a user, in its stored form."""
     return sa.or_(DECISIONS.c.key == key, DECISIONS.c.user_id == key)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from tryage.core.validation import check_bools, check_number, require_extra
+from tryage.core.validation import check_bools, check_integer, check_number, require_extra
 from tryage.errors import InputError
 from tryage.files import replace_file
 from tryage.locks import ForkSafeLock
@@ -269,6 +269,7 @@ class Traffic:
         until: float | None = None,
         *,
         key: str | None = None,
+        last: int | None = None,
     ) -> Iterator[tuple[DecisionRecord, Outcome | None, list[Feedback]]]:
         """Yield decisions in the order of their times, with what came of them.
 
@@ -276,9 +277,10 @@ class Traffic:
             since: Only decisions from this time on, in seconds since 1970 (UTC).
             until: Only decisions before this time.
             key: Only decisions of one thread or user.
+            last: Only the last so many, and those of the same time as the first of them.
 
         Raises:
-            InputError: a time is not a number, or the key no text.
+            InputError: a number is out of range, or the key no text.
             TrafficError: the store fails.
         """
         from tryage.traffic import reads
@@ -288,6 +290,11 @@ class Traffic:
                 check_number(name, time, -math.inf)  # the store compares anything, without an error
         self._writer.flush(_FLUSH_TIMEOUT)
         condition, after = reads.decision_condition(since, until, checked_key(key)), None
+        if last is not None:
+            with self._database.read() as connection:
+                condition = reads.last_decisions(
+                    connection, condition, check_integer("last", last, 1)
+                )
         while True:
             with self._database.read() as connection:
                 page = reads.decision_page(connection, condition, after, _PAGE)
