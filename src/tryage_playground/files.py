@@ -92,6 +92,12 @@ class LoadedTraffic:
     name: str
     traffic: Traffic
     names: tuple[str, ...]
+    path: Path
+
+    def delete(self) -> None:
+        """Close the copy and remove its files: whoever still asks it is told that it is gone."""
+        self.traffic.close()
+        _delete_database(self.path)
 
 
 class FileStore:
@@ -136,8 +142,10 @@ class FileStore:
         with self._lock:
             files = self._files[kind]
             files[file_id] = loaded
-            while len(files) > _MAX_FILES:
-                del files[next(iter(files))]
+            dropped = [files.pop(next(iter(files))) for _ in range(len(files) - _MAX_FILES)]
+        for one in dropped:
+            if isinstance(one, LoadedTraffic):
+                one.delete()
 
     def _write(self, file_name: str, content: bytes) -> Path:
         """Write a file into the folder, which is made for the first one."""
@@ -172,12 +180,21 @@ class FileStore:
         if not content.startswith(b"SQLite format 3\0"):
             raise InputError(f"{name} is no log of traffic: expected a database of SQLite.")
         path = self._write(f"{file_id}.db", content)
-        try:
-            traffic = Traffic(f"sqlite:///{path}", create=False)
-            return LoadedTraffic(file_id, name, traffic, _answering_experts(traffic))
-        except TryageError as error:
-            path.unlink(missing_ok=True)
-            raise TrafficError(str(error).replace(str(path), name)) from None
+        with ExitStack() as cleanup:
+            cleanup.callback(_delete_database, path)
+            try:
+                traffic = cleanup.enter_context(Traffic(f"sqlite:///{path}", create=False))
+                loaded = LoadedTraffic(file_id, name, traffic, _answering_experts(traffic), path)
+            except TryageError as error:
+                raise TrafficError(str(error).replace(str(path), name)) from None
+            cleanup.pop_all()  # the log stays
+        return loaded
+
+
+def _delete_database(path: Path) -> None:
+    """Remove a file of SQLite with what it keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _answering_experts(traffic: Traffic) -> tuple[str, ...]:

@@ -119,6 +119,32 @@ def test_a_log_in_use_is_copied_and_not_changed(files, log):
     assert log.read_bytes() == before
 
 
+def test_the_copy_of_a_log_that_is_dropped_leaves_nothing_on_the_disk(files, tmp_path):
+    from tryage.traffic.traffic import Traffic
+
+    loaded = []
+    for i in range(10):
+        url = f"sqlite:///{tmp_path}/{i}.db"
+        with Traffic(url) as traffic:
+            Router(FixedPerception({f"model {i}": 0.2}), traffic=traffic).route("Hello")
+        loaded.append(files.load("traffic", f"{i}.db", read_traffic_file(tmp_path / f"{i}.db")))
+    folder = loaded[0].path.parent
+    kept = {path.name.partition(".")[0] for path in folder.iterdir()}
+    assert kept == {one.id for one in loaded[2:]}
+    assert loaded[2].traffic.counts()["decisions"] == 1
+
+
+def test_a_log_that_is_refused_leaves_nothing_on_the_disk(files, tmp_path, log):
+    from tryage.traffic.traffic import Traffic
+
+    folder = files.load("traffic", "log.db", read_traffic_file(log)).path.parent
+    before = set(folder.iterdir())
+    Traffic(f"sqlite:///{tmp_path}/empty.db").close()
+    with pytest.raises(TrafficError, match="has no decision yet"):
+        files.load("traffic", "empty.db", read_traffic_file(tmp_path / "empty.db"))
+    assert set(folder.iterdir()) == before
+
+
 def test_a_log_without_a_decision_says_so(files, tmp_path):
     from tryage.traffic.traffic import Traffic
 
