@@ -16,8 +16,10 @@ from tryage.chat.efforts import (
     EFFORTS,
     EffortSource,
     claude_takes_levels,
+    claude_thinking,
     known_efforts,
     known_to_reason,
+    limit_with_thinking,
     thinking_budget,
     unsupported_effort,
 )
@@ -118,15 +120,18 @@ def _to_level_field(model: BaseChatModel, effort: str) -> Values:
 def _to_anthropic(model: BaseChatModel, effort: str) -> Values:
     """Return the values for Claude: a level for the newest models, a budget for those before."""
     if effort == "none":
-        return {"thinking": {"type": "disabled"}}
+        return {"thinking": claude_thinking(effort)}
     if effort != "thinking" and _takes_levels(model):
         return {**_to_level_field(model, effort), "thinking": None}
-    budget = thinking_budget(effort)
+    return {"thinking": claude_thinking(effort), **_fields_beside_thinking(model, effort)}
+
+
+def _fields_beside_thinking(model: BaseChatModel, effort: str) -> Values:
+    """Return the other fields of a model of Claude that thinks: it refuses a temperature."""
     limit = getattr(model, "max_tokens", None)
-    longest = {} if limit is None or limit > budget else {"max_tokens": limit + budget}
-    # A temperature is refused while Claude thinks.
-    thinking = {"type": "enabled", "budget_tokens": budget}
-    return {"thinking": thinking, "temperature": None, **longest}
+    if limit is None:
+        return {"temperature": None}
+    return {"temperature": None, "max_tokens": limit_with_thinking(limit, thinking_budget(effort))}
 
 
 def _takes_levels(model: BaseChatModel) -> bool:
@@ -168,15 +173,16 @@ def _to_bedrock(model: BaseChatModel, effort: str) -> Values:
     """Return the values for Bedrock, whose class reads its level only when it is made."""
     translate = getattr(model, "_reasoning_effort_fields", None)
     profile: Mapping[str, Any] = cast("Mapping[str, Any]", profile_of(model))
+    beside: Values = {}
     if translate is not None and effort in (profile.get("reasoning_effort_levels") or ()):
         fields = translate(effort)
     elif "claude" in (model_name_of(model) or ""):
-        budget = thinking_budget(effort)
-        fields = {"thinking": {"type": "enabled", "budget_tokens": budget}}
+        fields = {"thinking": claude_thinking(effort)}
+        beside = {} if effort == "none" else _fields_beside_thinking(model, effort)
     else:
         raise unsupported_effort(model, effort)
     own = getattr(model, "additional_model_request_fields", None) or {}
-    return {"additional_model_request_fields": {**own, **fields}}
+    return {"additional_model_request_fields": {**own, **fields}, **beside}
 
 
 _TRANSLATIONS: Mapping[str, Callable[[BaseChatModel, str], Values]] = {

@@ -15,8 +15,10 @@ from tryage.chat.efforts import (
     EFFORTS,
     EffortSource,
     claude_takes_levels,
+    claude_thinking,
     known_efforts,
     known_to_reason,
+    limit_with_thinking,
     thinking_budget,
     unsupported_effort,
 )
@@ -115,14 +117,10 @@ def _to_openrouter(llm: LLM, effort: str) -> Fields:
 def _to_anthropic(llm: LLM, effort: str) -> Fields:
     """Return the fields for Claude: a level for the newest models, a budget for those before."""
     if effort == "none":
-        return {"thinking_dict": {"type": "disabled"}}
+        return {"thinking_dict": claude_thinking(effort)}
     if effort != "thinking" and claude_takes_levels(model_name_of(llm) or ""):
         return _merged(llm, output_config={"effort": effort})
-    budget = thinking_budget(effort)
-    thinking = {"type": "enabled", "budget_tokens": budget}
-    # A temperature other than 1 is refused, and the longest answer includes the reasoning.
-    limit = (getattr(llm, "max_tokens", None) or 0) + budget
-    return {"thinking_dict": thinking, "temperature": 1.0, "max_tokens": limit}
+    return {"thinking_dict": claude_thinking(effort), **_fields_beside_thinking(llm, effort)}
 
 
 def _to_bedrock(llm: LLM, effort: str) -> Fields:
@@ -133,10 +131,17 @@ def _to_bedrock(llm: LLM, effort: str) -> Fields:
     """
     if "claude" not in (model_name_of(llm) or ""):
         raise unsupported_effort(llm, effort)
-    budget = thinking_budget(effort)
-    limit = (getattr(llm, "max_tokens", None) or 0) + budget
-    thinking = {"type": "enabled", "budget_tokens": budget}
-    return {"thinking": thinking, "temperature": 1.0, "max_tokens": limit} if budget else {}
+    if effort == "none":
+        return {}
+    return {"thinking": claude_thinking(effort), **_fields_beside_thinking(llm, effort)}
+
+
+def _fields_beside_thinking(llm: LLM, effort: str) -> Fields:
+    """Return the other fields of a Claude that thinks: it refuses a temperature other than 1."""
+    limit = getattr(llm, "max_tokens", None)
+    if limit is None:
+        return {"temperature": 1.0}
+    return {"temperature": 1.0, "max_tokens": limit_with_thinking(limit, thinking_budget(effort))}
 
 
 def _to_ollama(_: LLM, effort: str) -> Fields:

@@ -108,6 +108,14 @@ def test_claude_with_a_budget_gets_no_temperature_and_room_for_its_answer(provid
     assert providers.bodies[-1]["max_tokens"] == 4_396
 
 
+def test_a_limit_that_leaves_claude_few_tokens_for_its_answer_is_raised(providers):
+    claude = chat_models(providers.url)["Claude with budgets"]
+    for limit, sent in ((4_200, 8_296), (8_192, 8_192), (64_000, 64_000)):
+        claude.max_tokens = limit
+        ChatTryage.from_models({"it@medium": claude}).invoke("2 + 2?")
+        assert providers.bodies[-1]["max_tokens"] == sent
+
+
 def test_no_effort_turns_the_reasoning_off(providers):
     off = {
         "OpenAI": (("reasoning_effort",), "none"),
@@ -293,8 +301,14 @@ def test_bedrock_gets_the_fields_of_its_request():
     claude = stand_in("langchain_aws.chat_models", model="us.anthropic.claude-sonnet-4-5-v1:0")
     thinking = {"type": "enabled", "budget_tokens": 16_384}
     assert effort_values(claude, "high") == {
-        "additional_model_request_fields": {"thinking": thinking}
+        "additional_model_request_fields": {"thinking": thinking},
+        "temperature": None,
     }
+    assert effort_values(claude, "none") == {
+        "additional_model_request_fields": {"thinking": {"type": "disabled"}}
+    }
+    object.__setattr__(claude, "max_tokens", 1_000)
+    assert effort_values(claude, "high")["max_tokens"] == 17_384
     with pytest.raises(InputError, match="how a Model takes"):
         effort_values(stand_in("langchain_aws.chat_models", model="amazon.titan"), "high")
 

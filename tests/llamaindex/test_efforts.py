@@ -10,6 +10,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 
 from tryage import Expert
+from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex._efforts import llm_with_effort, offered_efforts, own_effort
 from tryage_llamaindex.testing import ScriptedLLM
@@ -212,6 +213,29 @@ def test_openrouter_and_the_responses_api_get_an_object():
     assert made.additional_kwargs == {"extra_body": {**body, "reasoning": {"effort": "low"}}}
     responses = llm_with_effort(stand_in("openai", reasoning_options={"summary": "auto"}), "low")
     assert responses.reasoning_options == {"summary": "auto", "effort": "low"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent"), [(300, 4_396), (4_200, 8_296), (8_192, 8_192), (64_000, 64_000)]
+)
+def test_a_limit_that_leaves_claude_room_for_its_answer_stays(limit, sent):
+    claude = stand_in("anthropic", model="claude-haiku-4-5", max_tokens=limit, thinking_dict={},
+                      temperature=0.1)  # fmt: skip
+    made = llm_with_effort(claude, "medium")
+    assert (made.max_tokens, made.temperature) == (sent, 1.0)
+    assert made.thinking_dict == {"type": "enabled", "budget_tokens": 4_096}
+
+
+def test_claude_on_bedrock_thinks_with_a_budget_and_room_for_its_answer():
+    claude = stand_in("bedrock_converse", model="claude-x", max_tokens=300, thinking={},
+                      temperature=0.1)  # fmt: skip
+    made = llm_with_effort(claude, "medium")
+    assert made.thinking == {"type": "enabled", "budget_tokens": 4_096}
+    assert (made.max_tokens, made.temperature) == (4_396, 1.0)
+    made = llm_with_effort(claude, "none")
+    assert (made.thinking, made.max_tokens, made.temperature) == ({}, 300, 0.1)
+    with pytest.raises(InputError, match="how a Model takes"):
+        llm_with_effort(stand_in("bedrock_converse", model="titan"), "low")
 
 
 def test_which_efforts_an_llm_offers():

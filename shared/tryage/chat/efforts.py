@@ -101,6 +101,28 @@ def thinking_budget(effort: str) -> int:
     return _BUDGETS[effort]
 
 
+def claude_thinking(effort: str) -> dict[str, Any]:
+    """Return the parameter `thinking` of Claude for an effort."""
+    if effort == "none":
+        return {"type": "disabled"}
+    return {"type": "enabled", "budget_tokens": thinking_budget(effort)}
+
+
+_ANSWER_TOKENS = 4_096
+
+
+def limit_with_thinking(limit: int, budget: int) -> int:
+    """Return the limit of tokens for an answer and its reasoning, which Claude counts together.
+
+    A limit that leaves 4,096 tokens for the answer stays: it may be the most that Claude can write.
+
+    Args:
+        limit: The most tokens of an answer without reasoning.
+        budget: The most tokens of reasoning.
+    """
+    return limit if limit - budget >= _ANSWER_TOKENS else limit + budget
+
+
 def unsupported_effort(client: object, effort: str) -> InputError:
     """Return the error for a client without a known parameter for efforts."""
     kind = type(client).__name__
