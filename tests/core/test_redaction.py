@@ -149,10 +149,10 @@ def test_a_known_credential_is_masked_where_a_quotation_is_quoted_again(steps, s
 
 
 def test_backslashes_without_end_are_searched_quickly():
-    start = time.perf_counter()
+    start = time.thread_time()
     for text in ("\\" * 10_000, "\\" * 10_000 + '"', 'a"b\\' * 3_000):
         assert mask_known(text, '\\\\"\\"\\\'x') == text
-    assert time.perf_counter() - start < 2.0
+    assert time.thread_time() - start < 2.0
 
 
 def test_a_known_credential_at_the_end_of_what_is_read_is_not_cut_in_two():
