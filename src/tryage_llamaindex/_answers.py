@@ -20,6 +20,7 @@ from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.llms import ChatResponse, CompletionResponse, TextBlock
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from tryage.chat.streams import aclose_iterator, close_iterator
 from tryage.errors import InvalidAnswerError, TryageError
 from tryage.policies.evidence import CUT_OFF_REASONS
 
@@ -113,8 +114,7 @@ def _stream_checked(models: Iterator[Any], output_cls: type) -> Iterator[Any]:
         yield from first_models
         yield from models
     finally:
-        if (close := getattr(models, "close", None)) is not None:
-            close()
+        close_iterator(models)
 
 
 async def _astream_checked(models: AsyncIterator[Any], output_cls: type) -> AsyncIterator[Any]:
@@ -132,8 +132,7 @@ async def _astream_checked(models: AsyncIterator[Any], output_cls: type) -> Asyn
         async for model in models:
             yield model
     finally:
-        if (close := getattr(models, "aclose", None)) is not None:
-            await close()
+        await aclose_iterator(models)
 
 
 def _has_content(model: Any, output_cls: type) -> bool:

@@ -143,6 +143,27 @@ async def test_a_reader_that_is_cancelled_closes_the_stream_of_the_client(idle_t
     await asyncio.wait_for(closed.wait(), 10)
 
 
+async def test_a_stream_that_is_closed_already_by_the_garbage_collector_is_left_to_that():
+    closes, closed = asyncio.Event(), []
+
+    async def chunks():
+        try:
+            yield "a"
+        finally:
+            closes.set()
+            await asyncio.sleep(0.01)
+            closed.append("once")
+
+    client = chunks()
+    limited = alimit_size(client, len)
+    assert await anext(limited) == "a"
+    first_close = asyncio.create_task(client.aclose())
+    await closes.wait()
+    await limited.aclose()
+    await first_close
+    assert closed == ["once"]
+
+
 async def test_a_stream_that_nobody_reads_is_closed():
     closed = []
 

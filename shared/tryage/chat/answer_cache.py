@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tryage.chat.plan import COST_KEY
-from tryage.chat.streams import PeekedStream
+from tryage.chat.streams import PeekedStream, aclose_iterator, close_iterator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,8 +107,7 @@ class _KeptChunks:
 
     def close(self) -> None:
         """Close the stream."""
-        if (close := getattr(self._remaining, "close", None)) is not None:
-            close()
+        close_iterator(self._remaining)
 
 
 class _AsyncKeptChunks(_KeptChunks):
@@ -128,5 +127,4 @@ class _AsyncKeptChunks(_KeptChunks):
 
     async def aclose(self) -> None:
         """Close the stream."""
-        if (close := getattr(self._remaining, "aclose", None)) is not None:
-            await close()
+        await aclose_iterator(self._remaining)

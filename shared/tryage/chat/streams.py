@@ -126,8 +126,7 @@ def limit_size(chunks: Iterable[Any], size_of: Callable[[Any], int]) -> Generato
             check_size(size)
             yield chunk
     finally:
-        if (close := getattr(chunks, "close", None)) is not None:
-            close()
+        close_iterator(chunks)
 
 
 async def alimit_size(
@@ -141,8 +140,7 @@ async def alimit_size(
             check_size(size)
             yield chunk
     finally:
-        if (close := getattr(chunks, "aclose", None)) is not None:
-            await close()
+        await aclose_iterator(chunks)
 
 
 def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
@@ -173,10 +171,8 @@ def close_stream(stream: PeekedStream) -> Awaitable[None] | None:
     """Close the client's stream, which nobody reads on; return an awaitable if it is async."""
     chunks = stream.remaining_chunks
     if isinstance(chunks, AsyncIterator):
-        return _aclose(chunks)
-    close = getattr(chunks, "close", None)
-    if close is not None:
-        close()
+        return aclose_iterator(chunks)
+    close_iterator(chunks)
     return None
 
 
@@ -194,12 +190,23 @@ async def aclosing_stream(chunks: AsyncIterator[T]) -> AsyncGenerator[AsyncItera
     try:
         yield chunks
     finally:
-        await _aclose(chunks)
+        await aclose_iterator(chunks)
 
 
-async def _aclose(chunks: AsyncIterator[Any]) -> None:
+def close_iterator(chunks: Iterable[Any]) -> None:
+    """Close the chunks of a stream if they can be closed."""
+    if (close := getattr(chunks, "close", None)) is not None:
+        close()
+
+
+async def aclose_iterator(chunks: AsyncIterator[Any]) -> None:
+    """Do what `close_iterator` does, asynchronously.
+
+    A generator that runs is left alone: its reader has gone, so what runs is its own end. The event
+    loop starts that for all generators that the garbage collector finds together.
+    """
     close = getattr(chunks, "aclose", None)
-    if close is not None:
+    if close is not None and not getattr(chunks, "ag_running", False):
         await close()
 
 
@@ -281,9 +288,8 @@ def resume_stream(
     finally:
         stream.abandon()
         # A thread that was given up still runs the client's stream; it cannot be closed here.
-        close = getattr(stream.remaining_chunks, "close", None)
-        if close is not None and not is_abandoned:
-            close()
+        if not is_abandoned:
+            close_iterator(stream.remaining_chunks)
 
 
 async def aresume_stream(
@@ -310,9 +316,8 @@ async def aresume_stream(
     finally:
         stream.abandon()
         # Otherwise the run of an answer that is not read to its end stays open.
-        close = getattr(stream.remaining_chunks, "aclose", None)
-        if close is not None and not is_abandoned:
-            await close()
+        if not is_abandoned:
+            await aclose_iterator(stream.remaining_chunks)
 
 
 def abandon_if_unread(chunks: G, stream: PeekedStream) -> G:
