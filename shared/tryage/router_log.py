@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tryage.core.ranking import Ranking
 from tryage.errors import InputError
@@ -56,17 +56,27 @@ class RouterLog:
 
         The policy takes note of it, too, also without a log: of the expert that is asked first.
         """
+        self.tell_policy(decision, decision_id=decision_id, chosen=chosen)
+        self.write(
+            decision,
+            decision_id=decision_id,
+            chosen=chosen,
+            prompt_tokens=prompt_tokens,
+            time=time,
+            key=key,
+        )
+
+    def tell_policy(
+        self, decision: Decision, *, decision_id: str | None = None, chosen: str | None = None
+    ) -> None:
+        """Do the part of `record` that is for the policy."""
         if self.policy is not None:
             self.policy.record(self._acted_on(decision, decision_id, chosen))
+
+    def write(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of `record`
+        """Do the part of `record` that is for the log."""
         if self.log is not None:
-            self.log.record(
-                decision,
-                decision_id=decision_id,
-                chosen=chosen,
-                prompt_tokens=prompt_tokens,
-                time=time,
-                key=key,
-            )
+            self.log.record(decision, **details)
 
     def _acted_on(
         self, decision: Decision, decision_id: str | None, chosen: str | None

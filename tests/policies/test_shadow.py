@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from tryage import Router
+from tryage import Expert, Router
 from tryage.core.exploration import Exploration
 from tryage.core.request import ConversationContext
-from tryage.errors import InputError, NoExpertError
-from tryage.policies import Shadow
-from tryage.testing import FailingPerception, FixedPolicy, FunctionPerception
+from tryage.errors import BudgetExceededError, InputError, NoExpertError
+from tryage.policies import Budget, Shadow
+from tryage.testing import FailingPerception, FixedPerception, FixedPolicy, FunctionPerception
 
 
 @pytest.fixture
@@ -163,6 +163,33 @@ def test_the_policy_of_the_router_that_answers_is_told_of_decisions_without_a_lo
     good = make_router("large", logged=False, policy=policy)
     decision = Shadow(make_router("small", logged=False), beside=good).route("hello")
     assert policy.recorded == [decision.id]
+
+
+def test_the_policy_of_the_router_that_answers_is_told_before_the_shadow_decides(make_router):
+    may_go_on = threading.Event()
+
+    def predict(_):
+        may_go_on.wait(30)
+        return [0.3, 0.2, 0.1]
+
+    policy = FixedPolicy("medium")
+    slow = Router(FunctionPerception(("large", "medium", "small"), predict))
+    shadow = Shadow(slow, beside=make_router("large", policy=policy))
+    decisions = [shadow.route("hello") for _ in range(3)]
+    assert policy.recorded == [one.id for one in decisions]
+    may_go_on.set()
+    assert shadow.flush()
+    assert policy.recorded == [one.id for one in decisions]  # once
+
+
+def test_a_burst_of_calls_does_not_overrun_the_budget_beside_a_shadow(url):
+    library = [Expert("large", output_price=1_000.0, input_price=0.0, output_tokens=1_000.0)]
+    perception = FixedPerception({"large": 0.1})
+    beside = Router(perception, library, traffic=url, policy=Budget(usd_per_day=2.5, hard=True))
+    shadow = Shadow(Router(FixedPerception({"large": 0.1}), library), beside=beside)
+    shadow.route("hello"), shadow.route("hello")
+    with pytest.raises(BudgetExceededError):
+        shadow.route("hello")
 
 
 def test_without_a_log_nothing_is_kept_and_nothing_decides_beside(make_router):

@@ -168,6 +168,25 @@ def test_an_answer_without_a_decision_has_the_key_and_arm_of_the_outer_split(goo
     assert (record.arm, record.key) == ("a", "t")
 
 
+def test_a_split_in_a_split_tells_the_policy_of_the_router_that_decided(make_router, read_log):
+    policies = {name: FixedPolicy("medium") for name in "xyb"}
+    x, y, b = (make_router("large", policy=policies[name]) for name in "xyb")
+    outer = Split({"a": Split({"x": x, "y": y}, {"x": 0, "y": 1}), "b": b}, {"a": 1, "b": 0})
+    decision = outer.route("hello")
+    assert read_log()[decision.id].arm == "a"
+    told = {name: policy.recorded for name, policy in policies.items()}
+    assert told == {"x": [], "y": [decision.id], "b": []}
+
+
+def test_a_split_in_a_split_learns_a_measured_loss_in_the_router_that_decided():
+    routers = {name: Router(LearningPerception({"x": 0.4})) for name in "xyb"}
+    inner = Split({"x": routers["x"], "y": routers["y"]}, {"x": 0, "y": 1})
+    outer = Split({"a": inner, "b": routers["b"]}, {"a": 1, "b": 0})
+    outer.observe(outer.route("hello"), 0.0)
+    losses = [routers[name].route("hello").chosen.predicted_loss for name in "xyb"]
+    assert losses == pytest.approx([0.4, 0.2, 0.4])
+
+
 def test_feedback_about_any_arm_is_taken(split, read_log, url):
     from tryage.traffic.traffic import open_traffic
 

@@ -81,7 +81,8 @@ class Decision:
     prompt's most probable category, None if it is unknown. `keys` and `tags` are those of the
     request. `frozen_choice` is the expert that would be chosen without feedback and exploration,
     None if it is the one of the lowest total. `arm` is the name of the router that decided, where
-    traffic is split, and `shadow_choices` are those of other routers by their names.
+    traffic is split, and `shadow_choices` are those of other routers by their names. `arms` are the
+    names of all routers on the way to the one that decided, where a split is in a split.
 
     `propensity` is the probability with which `expert` was chosen, less than 1 only with
     exploration; `propensities` are those of all experts that could be chosen, by name, empty if the
@@ -121,6 +122,7 @@ class Decision:
     changes: tuple[PolicyChange, ...] = ()
     calls: Any = field(default=None, repr=False)  # a CallPlan: pydantic cannot describe functions
     timing: tuple[int, int] | None = field(default=None, repr=False)
+    arms: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def chosen(self) -> RankedExpert | None:

@@ -27,7 +27,7 @@ class CompositeRouter(Router):
     """The base of routers that are made of others.
 
     What is asked of the whole, such as its perception, preferences and log, is that of the first
-    router. A subclass defines `decide_batch`, `record` and `with_routers`.
+    router. A subclass defines `decide_batch`, `tell_policy`, `write` and `with_routers`.
 
     Args:
         routers: The routers by their names, the first one stands for all.

@@ -122,20 +122,25 @@ class Shadow(CompositeRouter):
                     self._requests.popitem(last=False)
         return decisions
 
-    def record(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.record
+    def tell_policy(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.tell_policy
+        """Tell the policy of the router that answers, at once: it counts the calls of now."""
+        self._first.tell_policy(decision, **details)
+
+    def write(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.write
         """Have the decision written, later, with the choice of the shadow.
 
         An expert that a conversation stays with was not chosen now, so the shadow has no say.
         """
         with self._lock:
             request = self._requests.pop(decision.id, None)
-        details.setdefault("time", time.time())
+        if details.get("time") is None:
+            details["time"] = time.time()
         is_kept = details.get("chosen") not in (None, decision.expert.name)
         if self.log is None or is_kept or decision.default_used:
-            self._first.record(decision, **details)
+            self._first.write(decision, **details)
         elif request is None or self._writer.waiting >= self.queue_size:
             self._recorder.miss("busy")
-            self._first.record(decision, **details)
+            self._first.write(decision, **details)
         else:
             self._writer.put(_Job(request, decision, details))
 
@@ -163,7 +168,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A decision that waits for the shadow; `details` are the arguments of `Router.record`."""
+    """A decision that waits for the shadow; `details` are the arguments of `Router.write`."""
 
     request: _Request
     decision: Decision
@@ -179,7 +184,7 @@ class _Recorder:
         self.missed: Counter[str] = Counter()
 
     def record_all(self, jobs: Sequence[_Job]) -> Sequence[_Job]:
-        """Record decisions with the choices of the shadow."""
+        """Write decisions with the choices of the shadow."""
         for start in range(0, len(jobs), _BATCH_SIZE):
             batch = jobs[start : start + _BATCH_SIZE]
             for job, choice in zip(batch, self._choices(batch), strict=True):
@@ -187,7 +192,7 @@ class _Recorder:
                 if choice is not None:
                     choices = {**decision.shadow_choices, self._name: choice}
                     decision = replace(decision, shadow_choices=choices)
-                self._beside.record(decision, **job.details)
+                self._beside.write(decision, **job.details)
             time.sleep(_PAUSE)
         return ()
 

@@ -105,13 +105,17 @@ class Split(CompositeRouter):
                     _take(prompts, rows), _take(preferences, rows), contexts=_take(contexts, rows)
                 )
                 for row, decision in zip(rows, decided, strict=True):
-                    decisions[row] = replace(decision, arm=arm)
+                    decisions[row] = replace(decision, arm=arm, arms=(arm, *decision.arms))
         return [decision for decision in decisions if decision is not None]
 
-    def record(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.record
+    def tell_policy(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.tell_policy
+        """Tell the policy of the router that made a decision."""
+        self._router_of(decision).tell_policy(_without_arm(decision), **details)
+
+    def write(self, decision: Decision, **details: Any) -> None:  # noqa: ANN401 - those of Router.write
         """Write a decision as the router does that made it, with the key that decided."""
         key = details.pop("key", None) or decision.keys.get(self.by)
-        self._router_of(decision).record(decision, key=key, **details)
+        self._router_of(decision).write(_without_arm(decision), key=key, **details)
 
     def record_kept(
         self,
@@ -130,10 +134,11 @@ class Split(CompositeRouter):
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert to the router that chose it."""
-        self._router_of(decision).observe(decision, loss)
+        self._router_of(decision).observe(_without_arm(decision), loss)
 
     def _router_of(self, decision: Decision) -> Router:
-        return self.routers.get(decision.arm or "", self._first)
+        arm = decision.arms[0] if decision.arms else decision.arm
+        return self.routers.get(arm or "", self._first)
 
     def _arms(self, n: int, contexts: Sequence[ConversationContext] | None) -> list[str]:
         """Return the name of the router of each request."""
@@ -153,6 +158,11 @@ class Split(CompositeRouter):
         """Show the shares."""
         shares = ", ".join(f"{name}: {share:.3g}" for name, share in self.shares.items())
         return f"Split({shares}; by {self.by})"
+
+
+def _without_arm(decision: Decision) -> Decision:
+    """Return a decision for a router of a split; its `arm` stays that of the outermost split."""
+    return replace(decision, arms=decision.arms[1:])
 
 
 def _is_one_for_all(values: object) -> bool:
