@@ -56,8 +56,26 @@ def _session_folder(sweep: Sweep, **variables: str) -> Iterator[None]:
     with (
         sweep.environment(**variables),
         mock.patch("ray._private.services.get_node", _patient_get_node()),
+        _own_token(),
     ):
         yield
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Let Ray read the token of its sessions again, since each run has a home folder of its own.
+
+    Ray keeps the token for as long as the process lives. In another home folder it would write no
+    new one, and its servers, which find none there, would not start.
+    """
+    from ray._raylet import AuthenticationTokenLoader
+
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    try:
+        yield
+    finally:
+        loader.reset_cache()
 
 
 def _patient_get_node() -> Any:

@@ -129,6 +129,15 @@ def in_python(text):
     return repr(text)[1:-1]
 
 
+@pytest.mark.parametrize("secret", ["a\"b\\8kC34xqxUzbS'c", 'abc"def\\ghi123', "tok'en\\\\99"])
+@pytest.mark.parametrize("ending", ["", " next", ", next", "}", '", "code": 3}'])
+def test_a_named_credential_with_quotes_in_it_is_masked_up_to_its_end(secret, ending):
+    for written in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+        assert redact(f"no rating with api_key={written}{ending}") == (
+            f"no rating with api_key=***{ending}"
+        )
+
+
 @pytest.mark.parametrize(
     "steps",
     [

@@ -74,14 +74,16 @@ _SEPARATOR = r"""
       | \\*["']?\s*(?:=>|:=|[:=\uff1a\uff1d])\s*(?:b(?=["']))?            # with wide signs
       | %3[ADad](?:%20|\+|(?!%20|\+)) )                                  # in an address
 """
-_NO_VALUE = r"""
+_INNER_QUOTE = r"""(?: \\{0,4}["'](?=\w) | \\{1,4}(?![nrtu"'\s\\]) )"""  # in a key, not at its end
+_NO_VALUE = rf"""
     (?! (?i:none|null|true|false|undefined|required|missing|invalid|expired|expected|not|is|must
-        |may|was|the|a|an|and|or|for|to|of|in|with|\d{1,6})(?![\w-]) | [<>\[\]{}(|*]|\\n | /s )
+        |may|was|the|a|an|and|or|for|to|of|in|with|\d{{1,6}})(?![\w-]|{_INNER_QUOTE})
+        | [<>\[\]{{}}(|*]|\\n | /s )
 """
 _SCHEME = r"(?i:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)(?:\s+|%20|\+))?"
 _VALUE = rf"""
     (?: "[^"\n]+"? | '[^'\n]+'? | \\+["'][^"'\\\n]+ | \w+\(["'][^"'\n]*["']?
-      | {_NO_VALUE} {_SCHEME} [^\s"',;}}\\&<)\]]+ )
+      | {_NO_VALUE} {_SCHEME} [^\s"',;}}\\&<)\]]+ (?:{_INNER_QUOTE} [^\s"',;}}\\&<)\]]*)* )
 """
 _NAMED = rf"""
     (?<![Uu]nexpected\ )(?P<kept_name>{_NAME}{_SEPARATOR}) {_VALUE} (?:,\s*\w+=[^\s,"']+)*

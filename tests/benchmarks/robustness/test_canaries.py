@@ -43,6 +43,7 @@ def canaries(monkeypatch):
         pytest.param("shell_commands", "signs", marks=LONG),
         pytest.param("serve_command", "quotes", marks=LONG),
         pytest.param("ray_engine", "known prefix", marks=LONG),
+        pytest.param("ray_serve", "no prefix", marks=LONG),  # a second session of one process
     ],
 )
 def test_no_secret_is_where_it_must_not_be(canaries, run, form):
