@@ -105,7 +105,7 @@ def choose_fact(group: Sequence[Named], name: str, maker: str | None) -> _Record
         return _open_weights(rows)
     own_rows = [one for one in rows if one.host == maker]
     for source in _FACT_ORDER:
-        found = [one for one in own_rows if one.row.source == source]
+        found = _without_effort([one for one in own_rows if one.row.source == source])
         if found and name == "released":
             found = _most_precise(found, rows)
         if found:
@@ -115,6 +115,14 @@ def choose_fact(group: Sequence[Named], name: str, maker: str | None) -> _Record
         return None
     best = _middle(rows, name) if name == "released" else _most_common(rows, name)
     return _record(best, name, HOSTS_ONLY)
+
+
+def _without_effort(rows: Sequence[Named]) -> Sequence[Named]:
+    """Return the rows whose name tells no effort, or all if there are none.
+
+    "gpt-5-chat-latest" is gpt-5 without reasoning, and takes no tools: it does not speak for gpt-5.
+    """
+    return [one for one in rows if one.name.effort is None] or rows
 
 
 def plausible_releases(rows: Sequence[Named]) -> list[Named]:

@@ -16,6 +16,7 @@ import pytest
 
 import tryage.perception.bundled_router as module
 from tryage import Expert, Router
+from tryage.models.lookup import look_up, to_expert
 from tryage.perception.bundled_router import bundled_router_parts
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools.persistence import BUNDLED_FOLDER as BUNDLED_RANKER
@@ -145,6 +146,17 @@ def test_where_nothing_is_said_a_greeting_does_not_go_to_the_dearest_model(names
     ranking = bundled.subset(known).route(prompt).ranking
     assert len(ranking) > 1
     assert ranking[0].cost < max(ranked.cost for ranked in ranking)
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "gpt-5.1", "gpt-5.2"])
+def test_a_model_takes_the_tools_and_the_length_of_its_own_and_not_of_its_chat_variant(name):
+    for expert in (
+        Router.from_pretrained().library[name],
+        Router.from_models([name]).library[name],
+        to_expert(look_up(name)),
+    ):
+        assert "tools" in expert.capabilities
+        assert expert.context_length == 400_000
 
 
 def test_a_choice_among_measured_experts_reads_no_name():

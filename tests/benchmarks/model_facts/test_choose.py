@@ -67,6 +67,20 @@ def test_the_maker_decides_and_hosts_keep_their_own_price(snapshot, row):
     assert list(data["hosts"]["gpt-5"]) == ["openrouter"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_variant_without_reasoning_does_not_speak_for_the_model(snapshot, row, order):
+    rows = [
+        row("gpt-5", tools=True, context_length=400_000),
+        row("gpt-5-chat-latest", tools=False, context_length=128_000),
+    ]
+    facts = snapshot(*rows[::order])["models"]["gpt-5"]
+    assert (facts["tools"][0], facts["context_length"][0]) == (True, 400_000)
+
+
+def test_a_variant_speaks_for_a_model_that_has_no_other_name(snapshot, row):
+    assert snapshot(row("gpt-5-chat", tools=False))["models"]["gpt-5"]["tools"][0] is False
+
+
 def test_without_a_maker_the_host_in_the_middle_decides_with_little_confidence(snapshot, row):
     hosts = {"groq": 1.0, "deepinfra": 2.0, "together": 9.0}
     data = snapshot(*(row("llama-3.3-70b", host, price=price) for host, price in hosts.items()))
