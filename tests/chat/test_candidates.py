@@ -172,6 +172,14 @@ def test_unknown_models_and_prices_are_one_warning_that_says_how_to_tell_them(wa
         "context_length=...)]. "
     ) in message
     assert "gpt-5'," not in message
+    assert "Did you mean" not in message
+
+
+def test_a_misspelt_model_is_unknown_with_the_names_that_may_be_meant(warnings_of):
+    (message,) = warnings_of("gpt-4o", "openai:gtp-5-mini", "my-own", "claude-sonet-4-5@low")
+    assert "Is 'openai:gtp-5-mini' misspelt? Did you mean gpt-5-mini, " in message
+    assert "Is 'claude-sonet-4-5@low' misspelt? Did you mean claude-sonnet-4-5, " in message
+    assert "Is 'my-own' misspelt" not in message
 
 
 def test_models_of_this_month_cause_no_warning(warnings_of):

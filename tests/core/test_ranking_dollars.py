@@ -93,6 +93,7 @@ def test_an_unknown_price_counts_as_a_dear_one_and_is_named():
     tolerant = route(Preferences(tolerance=0.05), library, losses)
     assert names(tolerant) == ["cheap", "unpriced"]
     assert line in tolerant.explain()
+    assert route("balanced", library, losses).explain().count(line) == 1
 
 
 def test_where_all_prices_are_unknown_the_predicted_loss_decides():

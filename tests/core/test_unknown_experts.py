@@ -18,7 +18,8 @@ def test_names_gaps_assumptions_and_the_line_that_mends_them_are_in_one_message(
     assert message is not None
     for sentence in (
         "Nothing is known of 'mine': how well they answer is guessed from the name and price.",
-        "The prices of 'mine' are unknown: a weight on the cost counts them as the dearest",
+        "The prices of 'mine' are unknown: they count as 15 and 75 USD per million tokens, with a "
+        "weight on cost as the dearest, and max_cost leaves them out.",
         "The context of 'mine' is unknown: no prompt counts as too long.",
         "experts=[Expert('mine', about_as_good_as='claude-haiku-4-5', input_price=..., "
         "output_price=..., context_length=...)].",

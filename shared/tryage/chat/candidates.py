@@ -270,10 +270,23 @@ def candidate_experts(
     }
     unknown = {name for name in unmeasured if not any(map(current_snapshot().find, names[name]))}
     if message := describe_unknown(experts, unknown):
-        _log.warning("%s", message)
+        _log.warning("%s%s", message, _near_names([name for name in clients if name in unknown]))
     if guessed := sorted(unmeasured - unknown):
         _log.info("The quality of %s is estimated from public facts.", ", ".join(guessed[:10]))
     return experts
+
+
+_MAX_COMPARED_NAMES = 20  # each is compared with all names of the snapshot, in about 4 ms
+
+
+def _near_names(unknown: Sequence[str]) -> str:
+    """Return for each unknown name that resembles known ones which model may be meant."""
+    near = {name: current_snapshot().suggest(name) for name in unknown[:_MAX_COMPARED_NAMES]}
+    return "".join(
+        f" Is {name!r:.80} misspelt? Did you mean {', '.join(models)}?"
+        for name, models in near.items()
+        if models
+    )
 
 
 def effort_of(name: str, client: ClientFacts, user_expert: Expert | None = None) -> str | None:

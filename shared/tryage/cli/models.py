@@ -21,10 +21,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+_UNKNOWN_PRICE = (
+    "it counts as 15 and 75 USD per million tokens, with a weight on cost as the dearest, and "
+    "max_cost leaves it out"
+)
+
 # The facts that routing uses, with what is assumed while one is unknown.
 _ASSUMPTIONS = {
-    "input_price": "a weight on cost counts it as the dearest, and max_cost leaves it out",
-    "output_price": "a weight on cost counts it as the dearest, and max_cost leaves it out",
+    "input_price": _UNKNOWN_PRICE,
+    "output_price": _UNKNOWN_PRICE,
     "context_length": "conversations of any length are sent to it",
     "released": "how well it answers is guessed without its age",
     "capabilities": "conversations with tools, pictures and files are sent to it",

@@ -240,7 +240,7 @@ def _unknown_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) 
         unknown = [one.name for one in best if name in one.unknown]
         if unknown:
             yield f"Unknown {what}, so counted as {assumed}: {', '.join(unknown)}."
-    unpriced = [one.name for one in best if one.cost is None]
+    unpriced = [one.name for one in best if one.cost is None and ANSWER_VALUE not in one.unknown]
     if decision.preferences.tolerance is not None and unpriced:
         what, assumed = _ASSUMED[ANSWER_VALUE]
         yield f"Unknown {what}, so counted as {assumed}: {', '.join(unpriced)}."

@@ -84,8 +84,8 @@ def describe_unknown(
 _QUALITY = "Nothing is known of {names}: how well they answer is guessed from the name and price."
 
 _PRICE = (
-    "The prices of {names} are unknown: a weight on the cost counts them as the dearest, and "
-    "max_cost leaves them out."
+    "The prices of {names} are unknown: they count as 15 and 75 USD per million tokens, with a "
+    "weight on cost as the dearest, and max_cost leaves them out."
 )
 
 _ALIASES = "A known model under a name of your own needs its known name alone: aliases=['gpt-5']."
