@@ -122,7 +122,7 @@ class RouterSources(ABC):
         is in any spelling, and may end with an effort: "gpt-5.4", "anthropic:claude-opus-4-8@high".
 
         Args:
-            models: The names: a list, or the keys of a dict.
+            models: The names: a list, or a dict from names of your own to known ones, or to models.
             router: Predicts; the bundled one by default.
             experts: Facts that only you know, under the names of the models: a list, or a dict.
             settings: `preferences`, `default`, `default_exempt`, `traffic`, `exploration` and

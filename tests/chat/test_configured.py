@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("pydantic")
@@ -246,6 +248,19 @@ def test_models_by_name_need_no_client():
     assert router.default == "own"
     assert router.preferences == Preferences.preset("thrifty")
     assert isinstance(router.policy, Budget)
+
+
+@pytest.mark.parametrize("model", ["openai:gpt-5.4-nano", SimpleNamespace(model="gpt-5.4-nano")])
+def test_a_model_under_a_name_of_your_own_is_the_known_one_behind_it(model):
+    own = Router.from_models({"fast": model, "smart": "claude-opus-4-8@high"}).route(PROMPT)
+    known = Router.from_models(["gpt-5.4-nano", "claude-opus-4-8@high"]).route(PROMPT)
+    assert {row.name for row in own.ranking} == {"fast", "smart"}
+    assert [row.total for row in own.ranking] == [row.total for row in known.ranking]
+
+
+def test_an_expert_in_place_of_a_model_is_an_error_that_says_where_it_belongs():
+    with pytest.raises(InputError, match=r"Give 'mine', and the facts in experts=\[...\]"):
+        Router.from_models([Expert("mine")])
 
 
 def test_a_default_that_is_none_of_the_models_is_an_error():

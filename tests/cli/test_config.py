@@ -50,6 +50,15 @@ def test_check_finds_the_file_and_says_what_it_means(tryage):
     assert "answer_value=0.05, latency=0.2, name in gpt-5.4-nano" in done.stdout
 
 
+@pytest.mark.parametrize("said", ["", 'only = ["gpt-5.4"]'])
+def test_check_says_which_preferences_hold_where_nothing_is_said_of_costs(tryage, workplace, said):
+    (workplace / "tryage.toml").write_text(f"{POOL}[preferences]\n{said}\n")
+    assert (
+        "  balanced, as nothing is said of what an answer may cost"
+        in tryage("config", "check").stdout
+    )
+
+
 def test_check_lists_all_problems_with_their_lines(tryage, workplace):
     (workplace / "other.toml").write_text(WRONG)
     done = tryage("config", "check", "other.toml")

@@ -63,7 +63,8 @@ def test_one_model_at_two_providers_has_one_prediction():
         ([], "There are no models"),
         ("gpt-4o", "The models are a str"),
         ({"small": "gpt-4o"}, "is a str. Expected an LLM"),
-        ([MockLLM()], "A MockLLM has no name"),
+        (["openai:gpt-4o"], "'openai:gpt-4o' is a string. Expected the model itself"),
+        ([MockLLM()], "of the type MockLLM has no name"),
     ],
 )
 def test_wrong_llms_are_refused(llms, message):

@@ -14,9 +14,9 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from tryage.chat.candidates import CandidatePool, ClientFacts, RouterSettings, candidate_experts
-from tryage.chat.efforts import join_effort
+from tryage.chat.efforts import join_effort, split_effort
 from tryage.chat.like import read_experts
-from tryage.chat.model_names import find_model, name_models
+from tryage.chat.model_names import find_model, model_name_of, name_models
 from tryage.config.policies import make_policy, make_rules
 from tryage.config.values import make_expert, make_exploration, make_preferences, model_name
 from tryage.core.decision import check_min_typicality
@@ -145,11 +145,19 @@ def router_of_models(
     **settings: Any,  # noqa: ANN401 - `default`, `traffic` and the others of a router
 ) -> Router:
     """Return a router over models by their names, as `Router.from_models` says."""
-    names = name_models(models, lambda name: name if isinstance(name, str) else None)
+    named = name_models(models, lambda name: name if isinstance(name, str) else None)
     said = None if preferences is None else read_preferences(preferences)
-    pool = _pool({name: ClientFacts(None, {}) for name in names}, router, read_experts(experts))
+    clients = {name: _facts_of_model(name, model) for name, model in named.items()}
+    pool = _pool(clients, router, read_experts(experts))
     chat_router = RouterSettings(router, said, **settings).build(pool, estimate_tokens)
     return chat_router.router
+
+
+def _facts_of_model(name: str, model: object) -> ClientFacts:
+    """Return what a model under a name of its user's own says: its known name, and its effort."""
+    known_name = model if isinstance(model, str) else model_name_of(model)
+    efforts = [split_effort(text)[1] for text in (name, known_name or "")]
+    return ClientFacts(known_name, {}, effort=efforts[0] or efforts[1])
 
 
 def model_names(table: ModelTable) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tryage.chat.efforts import split_effort
 from tryage.core.cache import get_or_compute
+from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError, LibraryError
@@ -179,7 +180,7 @@ def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[st
     for model in models:
         name = name_of(model)
         if name is None:
-            raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
+            raise InputError(_no_name(model))
         if name in models_by_name:
             raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
         models_by_name[name] = model
@@ -342,3 +343,12 @@ def _folded(names: Iterable[str]) -> set[str]:
 def _spellings(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         yield from candidate_spellings(name)
+
+
+def _no_name(model: object) -> str:
+    """Say why a model of a list has no name, and what to do."""
+    if isinstance(model, str):  # no string is a model in LlamaIndex
+        return f"{model!r:.80} is a string. Expected the model itself, or a function that makes it."
+    if isinstance(model, Expert):
+        return f"An Expert is no model. Give {model.name!r:.80}, and the facts in experts=[...]."
+    return f"A model of the type {type(model).__name__} has no name. Use a dict: {{name: model}}."

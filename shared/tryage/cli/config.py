@@ -11,6 +11,7 @@ from tryage.cli.options import EXIT_FAILED, ConfigPath, JsonFlag
 from tryage.cli.outputs import check_output_file
 from tryage.cli.terminal import echo, echo_json
 from tryage.config.code import import_object
+from tryage.core.presets import DEFAULT_PRESET
 from tryage.core.validation import require_extra
 from tryage.errors import ConfigError
 from tryage.files import write_text
@@ -117,4 +118,6 @@ def _describe(preferences: Preferences) -> str:
     weights, _ = said.pop("weights"), said.pop("requirements")
     words = [f"{name}={value}" for name, value in {**said, **weights}.items()]
     words += [requirement.describe() for requirement in preferences.requirements]
-    return ", ".join(words) or "none: the best answer counts alone"
+    if not preferences.has_trade_off:
+        words.insert(0, f"{DEFAULT_PRESET}, as nothing is said of what an answer may cost")
+    return ", ".join(words)
