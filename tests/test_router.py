@@ -114,7 +114,7 @@ def test_a_weight_without_a_constraint_is_refused():
 def test_preferences_of_another_type_are_refused():
     with pytest.raises(InputError, match="preferences is a int; expected Preferences"):
         demo().route("x", 3)
-    with pytest.raises(InputError, match=r"Preferences must be \{weights, "):
+    with pytest.raises(InputError, match=r"Preferences must be \{weights, .* A limit is one"):
         demo().route("x", {"size": 1.0})
 
 

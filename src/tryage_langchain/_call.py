@@ -26,7 +26,7 @@ from tryage.traffic.imports import DECISION_ID_KEY
 from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
 from tryage_langchain._cached_answers import answer_settings
 from tryage_langchain._call_settings import (
-    check_arguments,
+    check_chat_arguments,
     configurable_for_child,
     query_of,
     read_call_settings,
@@ -332,7 +332,7 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
     config, child_kwargs = call_input.config, dict(call_input.kwargs)
     messages = call_input.model._convert_input(call_input.input).to_messages()  # noqa: SLF001 - as LangChain does it
     arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, NOTHING_BOUND)
-    check_arguments({**arguments.kwargs, **child_kwargs})
+    check_chat_arguments({**arguments.kwargs, **child_kwargs})
     settings = read_call_settings(config)
     model = child_kwargs.pop("model", None) or settings.model or forced_model
     conversation = Conversation(

@@ -26,6 +26,7 @@ from tryage.chat.settings import (
     QUERY_KEY,
     SETTING_PREFIX,
     STICKY_KEY,
+    check_bare_names,
     check_setting_names,
     check_text,
     to_preferences,
@@ -56,6 +57,8 @@ CALL_SETTINGS = (
 """The settings of one call, as LangChain describes them in `config["configurable"]`."""
 
 _KEYS = (*(setting.id for setting in CALL_SETTINGS), MAX_TOOLS_KEY, TOOL_PREFERENCES_KEY)
+
+_IN_THE_CONFIG = 'Give it in the config: config={{"configurable": {{"{}": ...}}}}.'
 
 _RUNTIME_KEY = "__pregel_runtime"  # where LangGraph keeps the runtime of a graph in the config
 
@@ -117,7 +120,7 @@ def read_call_settings(config: RunnableConfig, context: object = None) -> CallSe
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise if an argument of a call, which is for the chosen model, begins as a setting does.
+    """Raise if an argument of a call, which is for the chosen model, is called as a setting is.
 
     Raises:
         InputError: it does; a setting belongs in the config.
@@ -125,10 +128,17 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     check_setting_names(arguments, _KEYS)
     for name in _KEYS:
         if name in arguments:
-            raise InputError(
-                f"{name!r} is no argument of a call. Give it in the config: "
-                f'config={{"configurable": {{"{name}": ...}}}}.'
-            )
+            raise InputError(f"{name!r} is no argument of a call. {_IN_THE_CONFIG.format(name)}")
+
+
+def check_chat_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise, as `check_arguments` does, also for a setting without its prefix.
+
+    Raises:
+        InputError: an argument of the call is meant for Tryage.
+    """
+    check_arguments(arguments)
+    check_bare_names(arguments, _IN_THE_CONFIG)
 
 
 def with_runtime(config: RunnableConfig, runtime: object) -> RunnableConfig:

@@ -40,6 +40,7 @@ from tryage.chat.plan import COST_KEY
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
 from tryage.core.redaction import redacted_error
+from tryage.core.request import read_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, NoExpertError
 from tryage.telemetry.observer import tracing_failures
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.core.exploration import Exploration
     from tryage.core.policy import Policy
+    from tryage.core.preferences import Preferences
     from tryage.router import Router
     from tryage.traffic.traffic import Traffic
     from tryage_langchain._call_settings import CallSettings
@@ -118,6 +120,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         experts: Facts that only you know, under the names of the models: a list, or a dict.
         efforts: Reasoning efforts such as ["low", "high"]: each model that takes them is one model
             for each. True is low, medium and high.
+        preferences: What counts in every call, or the name of a preset; what a run says of the
+            same replaces it. By default those of the router.
         sticky: For how long the conversation stays with a model: "turn" through a tool loop,
             "thread" as long as the model can answer, "call" not at all.
         default: The name of the model that answers when the routing fails; None is the agent's
@@ -166,6 +170,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         *,
         experts: Sequence[Expert] | Mapping[str, Expert] = (),
         efforts: bool | Sequence[str] = False,
+        preferences: Preferences | str | None = None,
         sticky: Sticky = "turn",
         default: str | None = None,
         max_attempts: int | None = None,
@@ -187,10 +192,11 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         _check_models(clients)
         pool = candidate_pool(clients, router, read_experts(experts))
         self._default = None if default is None else find_model(pool.library, default)
+        said = None if preferences is None else read_preferences(preferences)
         if judge is not None:
             check_judge_has_log(traffic, router)
         settings = RouterSettings(
-            *(router, None, self._default, False, sticky),
+            *(router, said, self._default, False, sticky),
             traffic=traffic,
             exploration=exploration,
             policy=policy,

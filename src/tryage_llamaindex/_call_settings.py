@@ -19,6 +19,7 @@ from tryage.chat.settings import (
     PREFERENCES_KEY,
     QUERY_KEY,
     STICKY_KEY,
+    check_bare_names,
     check_setting_names,
     check_text,
     to_preferences,
@@ -141,6 +142,8 @@ def split_routing_kwargs(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], Cal
     """
     child_kwargs = dict(kwargs)
     check_setting_names(child_kwargs, _KEYS)
+    # An LLM would take `model` for its own, and answer as another one than the record says.
+    check_bare_names(child_kwargs, "Write {}=...", "model")
     settings = read_settings(
         preferences=child_kwargs.pop(PREFERENCES_KEY, None),
         query=child_kwargs.pop(QUERY_KEY, None),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
 from tryage.errors import TryageError
-from tryage.telemetry.observer import tracing_failures
+from tryage.telemetry.observer import trace, tracing_failures
 from tryage_llamaindex._call import (
     MessagesWithContext,
     StructuredPredictArguments,
@@ -150,7 +150,34 @@ def _order_plan(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Routin
 
 
 class LLMChatMixin(RoutedLLM):
-    """The methods that chat and complete."""
+    """The methods that chat and complete, and those that say who would."""
+
+    def route(self, prompt: str | Sequence[ChatMessage], **kwargs: Any) -> RoutingPlan:
+        """Return what would be asked about a prompt or messages, and why; no LLM is asked.
+
+        The other arguments are those of `complete` or `chat`. The plan's `first` is the LLM that
+        would answer, `order()` the others after it, and `decision` the router's whole decision.
+
+        Raises:
+            InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
+            LibraryError: the call names an unknown LLM.
+        """
+        if isinstance(prompt, str):
+            call = completion_call("complete", prompt, False, kwargs)
+        else:
+            call = chat_call("chat", prompt, kwargs)
+        plan = _plan(self._session, self._prepare_call(call))
+        trace([] if plan.turn_choice is not None else [plan.decision])
+        return plan
+
+    def explain(self, prompt: str | Sequence[ChatMessage], **kwargs: Any) -> str:
+        """Return in words what would be asked about a prompt or messages; no LLM is asked.
+
+        Raises:
+            TryageError: as in `route`.
+        """
+        plan = self.route(prompt, **kwargs)
+        return f"{plan.first} would answer: {plan.reason}.\n{plan.decision.explain()}"
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:

@@ -101,3 +101,26 @@ def test_pareto_of_an_unknown_constraint_suggests_a_similar_one(tryage, saved):
     done = tryage("pareto", "--router", saved, "law oslo", "--constraint", "sise")
     assert done.exit_code == 2
     assert "size" in done.stderr
+
+
+def test_models_by_name_are_those_that_are_chosen_among(tryage):
+    done = tryage("route", "Prove it.", "-m", "gpt-5.4-nano", "-m", "openai:gpt-5.6", "--json")
+    names = {one["name"] for one in json.loads(done.stdout)["ranking"]}
+    assert names == {"gpt-5.4-nano", "openai:gpt-5.6"}
+    only = tryage("explain", "Prove it. [Flag: cheapest model]", "-m", "gpt-5.4-nano", "--flags")
+    assert only.stdout.startswith("gpt-5.4-nano is chosen")
+    assert "Taken from the prompt: cheapest model" in only.stdout
+    front = tryage("pareto", "Prove it.", "-c", "cost", "-m", "gpt-5.4-nano", "-m", "gpt-5.4")
+    assert front.exit_code == 0
+    assert "gpt-5.4-nano" in front.stdout
+
+
+def test_models_of_a_saved_router_are_predicted_by_it(tryage, saved):
+    done = tryage("route", "law oslo", "-m", "tiny-1b", "--router", saved)
+    assert done.stdout.startswith("tiny-1b ")
+
+
+def test_models_and_a_file_of_settings_are_not_given_both(tryage):
+    done = tryage("route", "x", "-m", "gpt-5.4", "--config", "tryage.toml")
+    assert done.exit_code == 2
+    assert "not both" in done.stderr

@@ -109,6 +109,7 @@ def test_the_suggested_form_is_valid(item: str) -> None:
         ("ctx>=32k", "context>=32k"), ("vision", "needs=vision"), ("name=gpt-4o", "model=gpt-4o"),
         ("price", "cost=0.5"), ("price=low", "cost=0.5"), ("pdf", "needs=pdf"),
         ("max_latency<2s", "latency<2s"), ("licenses=mit", "license=mit"),
+        ("max_cost=0.001", "cost<=0.001"), ("min_context = 32k", "context>= 32k"),
     ],
 )  # fmt: skip
 def test_the_nearest_form_understands_the_words_that_people_use(item: str, expected: str) -> None:

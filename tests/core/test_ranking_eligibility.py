@@ -47,3 +47,14 @@ def test_requirements_and_predictions_must_both_be_met():
     assert not found.has_choice.any()
     assert found.is_predicted(0)
     assert [one.name for one in found.rejections(0)] == ["small", "large", "unknown"]
+
+
+def test_a_banned_name_that_no_expert_has_is_announced_once_with_similar_ones(caplog):
+    for _ in range(2):
+        found = check(Preferences(ban=["smal", "LARGE"]), [[0.1, 0.1, 0.1]])
+        assert found.eligible.tolist() == [[True, False, True]]
+    check(Preferences(ban=["smal", "unknown"]), [[0.1, 0.1, 0.1]])
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "No expert is called 'smal', so the ban of it changes nothing. Did you mean small?"
+    )

@@ -32,6 +32,13 @@ def test_the_suggestion_has_the_spelling_of_the_choice():
     assert did_you_mean("siez", ["Size", "cost"]) == " Did you mean Size?"
 
 
+def test_a_name_is_near_to_one_behind_a_provider():
+    names = ["openai:gpt-5", "anthropic:claude-haiku-4-5", "Qwen/Qwen3-8B"]
+    assert did_you_mean("gpt5", names) == " Did you mean openai:gpt-5?"
+    assert did_you_mean("qwen3-8", names) == " Did you mean Qwen/Qwen3-8B?"
+    assert did_you_mean("openai:gpt5", names) == " Did you mean openai:gpt-5?"
+
+
 def test_an_unknown_argument_is_refused_with_the_nearest_name():
     check_keywords("load", ["strict"], ["strict", "default"])
     with pytest.raises(InputError, match=r"load has no argument 'strickt'. Did you mean strict\?"):

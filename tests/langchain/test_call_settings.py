@@ -162,6 +162,15 @@ async def test_an_argument_with_the_name_of_a_setting_is_refused(
         await call_chat(chat_method, chat, "small question", **{name: "big"})
 
 
+@pytest.mark.parametrize("name", ["preferences", "sticky", "deadline"])
+async def test_a_setting_without_its_prefix_is_no_argument_of_a_model(
+    chat_method, call_chat, chat, name
+):
+    message = rf"'{name}' is no argument of a model. Give it in the config: .*tryage_{name}"
+    with pytest.raises(InputError, match=message):
+        await call_chat(chat_method, chat, "small question", **{name: "best"})
+
+
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_bound_argument_with_the_name_of_a_setting_is_refused(chat, name):
     bound = [

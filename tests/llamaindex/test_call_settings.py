@@ -348,3 +348,12 @@ def test_a_misspelt_setting_is_refused_with_the_nearest_name(small):
         TryageLLM.from_llms([small], preferrences=ONLY_BIG)
     with pytest.raises(TypeError):
         TryageLLM.from_llms([ScriptedLLM()]).using(querry="x")
+
+
+@pytest.mark.parametrize("name", ["preferences", "model", "sticky", "deadline"])
+def test_a_setting_without_its_prefix_is_no_argument_of_an_llm(llm, name):
+    message = f"'{name}' is no argument of a model. Write tryage_{name}=..."
+    with pytest.raises(InputError, match=message):
+        ask(llm, **{name: "big"})
+    with pytest.raises(InputError, match=message):
+        llm.complete("small question", **{name: "big"})

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 
 from tryage import Preferences
-from tryage.errors import LibraryError
+from tryage.errors import InputError, LibraryError
 from tryage_llamaindex import TryageLLM
 
 
@@ -107,3 +108,20 @@ async def test_an_error_of_one_call_is_not_that_of_the_others(llm):
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(answers[1], LibraryError)
     assert [a.additional_kwargs["tryage"]["model"] for a in answers[::2]] == ["big", "big"]
+
+
+@pytest.mark.parametrize("question", ["big question", [ChatMessage("big question")]])
+def test_what_would_be_asked_is_told_without_asking(llm, small, big, question):
+    plan = llm.route(question)
+    assert (plan.first, list(plan.order())) == ("big", ["big", "small"])
+    assert plan.decision.prompt == "big question"
+    assert llm.explain(question).startswith("big would answer: lowest total of 2.\nbig is chosen")
+    assert small.calls == big.calls == []
+
+
+def test_what_would_be_asked_obeys_the_arguments_of_a_call_and_the_block_around_it(llm):
+    assert llm.route("big question", tryage_model="small").first == "small"
+    with llm.using(preferences=Preferences(only=["small"])):
+        assert llm.route("big question").first == "small"
+    with pytest.raises(InputError, match="Did you mean tryage_model"):
+        llm.explain("big question", tryage_modle="small")

@@ -16,9 +16,7 @@ from tryage.config.values import model_name
 from tryage.config.variables import describe_variable
 from tryage.config.watch import ConfigWatch
 from tryage.core.preferences import Preferences
-from tryage.core.request import merge_preferences
 from tryage.errors import ConfigError, InputError
-from tryage.router import Router
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,19 +65,12 @@ def model_of_config(  # noqa: PLR0913 - the chat model, and its file
 def middleware_arguments(make: ClientMaker, path: str | Path | None) -> dict[str, Any]:
     """Return the arguments of a middleware of a file of settings.
 
-    A middleware has no preferences of its own, so its router has those of the file.
-
     Raises:
         ConfigError, MissingExtraError: as in `model_of_config`.
     """
     configured = configure(load_config(path))
     fields = _fields(configured)
-    preferences = fields.pop("preferences")
     del fields["default_exempt"]
-    if preferences is not None:
-        base = Router.from_pretrained() if fields["router"] is None else fields["router"]
-        merged = merge_preferences(base.preferences, preferences)
-        fields["router"] = base.with_preferences(merged)
     sources = _sources(configured, make, {})
     return {"models": {name: source for name, (_, source) in sources.items()}, **fields}
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
-    from tryage.core.expert import Expert
     from tryage.models.names import ModelName
 
     # Takes an expert, the name of a model, and the names that the model goes by.

@@ -372,6 +372,29 @@ def check_setting_names(names: Iterable[str], known: Collection[str]) -> None:
             raise InputError(f"{name!r} is no setting of a call.{did_you_mean(name, known)}")
 
 
+def check_bare_names(arguments: Iterable[str], how: str, *more: str) -> None:
+    """Raise if an argument for the chosen model has the name of a setting without its prefix.
+
+    No chat model has an argument `preferences`, so it would be ignored, or refused by each.
+
+    Args:
+        arguments: The names of the arguments.
+        how: Says how the setting is given: "Give it as {}." has its name.
+        more: Names that are refused, too.
+
+    Raises:
+        InputError: one has; the message has the name of the setting.
+    """
+    for name in arguments:
+        if name in (*_BARE_NAMES, *more):
+            raise InputError(
+                f"{name!r} is no argument of a model. {how.format(SETTING_PREFIX + name)}"
+            )
+
+
+_BARE_NAMES = ("preferences", "sticky", "deadline")
+
+
 def check_text(name: str, value: object) -> str | None:
     """Return a setting of one call that is a text, or None.
 

@@ -15,7 +15,7 @@ from tryage.errors import FlagError, InputError
 from tryage.files import folder_exists, path_exists, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tryage.core.preferences import Preferences, Requirement
     from tryage.perception.encoder import Encoder
@@ -84,6 +84,16 @@ RouterPath: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--router", metavar="PATH", help="A saved router or a Hub id; the bundled one by default."
+    ),
+]
+
+ModelNames: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A model to choose among, such as gpt-5.6; more with -m again. All by default.",
     ),
 ]
 
@@ -334,17 +344,27 @@ def load_router(
     *,
     prompt_flags: bool = False,
     strict: bool = False,
+    models: Sequence[str] | None = None,
 ) -> Router:
     """Load the router of a file of settings, or of a folder or a Hub id, or the bundled one.
 
-    Options replace what the settings say of the same.
+    Options replace what the settings say of the same. With `models` it chooses among these.
 
     Raises:
         ConfigError: the settings are wrong.
+        InputError: both a file of settings and models, or a malformed name.
         PersistenceError: there is no router.
     """
     from tryage.router import Router
 
+    if models:
+        if config is not None:
+            raise InputError("Give models with --model, or a file with --config, and not both.")
+        base = None if path is None else load_router(path)
+        router = Router.from_models(models, router=base)
+        router.prompt_flags |= prompt_flags  # either option keeps what a saved router says
+        router.strict |= strict
+        return router
     if config is not None:
         said = {"path": path, "prompt_flags": prompt_flags or None, "strict": strict or None}
         return Router.from_config(config, overrides={"router": said_only(said)})

@@ -13,6 +13,7 @@ from tryage.cli.options import (
     Flags,
     JsonFlag,
     LatencyValue,
+    ModelNames,
     Preset,
     Prompts,
     Requirements,
@@ -49,6 +50,7 @@ def route(
     tolerance: Tolerance = None,
     weight: Weights = None,
     require: Requirements = None,
+    model: ModelNames = None,
     router: RouterPath = None,
     config: ConfigPath = None,
     flags: Flags = False,
@@ -68,7 +70,7 @@ def route(
         tolerance=tolerance,
         preset=preset,
     )
-    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict)
+    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict, models=model)
     decisions = _decide(prompts, preferences, loaded_router, rules)
     if as_json:
         for decision in decisions:
@@ -89,6 +91,7 @@ def explain(
     tolerance: Tolerance = None,
     weight: Weights = None,
     require: Requirements = None,
+    model: ModelNames = None,
     router: RouterPath = None,
     config: ConfigPath = None,
     flags: Flags = False,
@@ -109,7 +112,7 @@ def explain(
         tolerance=tolerance,
         preset=preset,
     )
-    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict)
+    loaded_router = load_router(router, config, prompt_flags=flags, strict=strict, models=model)
     decisions = _decide(prompts, preferences, loaded_router, rules)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
@@ -127,6 +130,7 @@ def pareto(
     ] = "size",
     weight: Weights = None,
     require: Requirements = None,
+    model: ModelNames = None,
     router: RouterPath = None,
     config: ConfigPath = None,
     flags: Flags = False,
@@ -146,7 +150,7 @@ def pareto(
     expert.
     """
     texts = read_prompts(prompts)
-    loaded_router = load_router(router, config, prompt_flags=flags)
+    loaded_router = load_router(router, config, prompt_flags=flags, models=model)
     preferences = parse_preferences(weight, require)
     front = loaded_router.pareto(texts, constraint, preferences=preferences)
     unknown_experts: list[str] = []

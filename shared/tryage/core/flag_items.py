@@ -140,7 +140,7 @@ def closest_form(item: str) -> str:
     if text in CAPABILITIES:
         return f"needs={text}"
     if key in _SYNONYMS:
-        renamed = _SYNONYMS[key] + text[len(key) :]
+        renamed = _SYNONYMS[key] + _as_limit(key, text[len(key) :])
         is_valid = renamed.isprintable() and parse_item(renamed) is not None
         return renamed if is_valid else _nearest_example(renamed, _SYNONYMS[key])
     if key == text:  # no operator: a phrase, or a key alone
@@ -150,6 +150,12 @@ def closest_form(item: str) -> str:
         (nearest_key,) = get_close_matches(key, _EXAMPLES, n=1, cutoff=0.0)
         return _nearest_example(text, nearest_key)
     return near[0] if near else "smallest model"
+
+
+def _as_limit(key: str, rest: str) -> str:
+    """Write "=0.01" after "max_cost" as a limit: after "cost" it would be a weight."""
+    sign = {"max_": "<=", "min_": ">="}.get(key[:4])
+    return rest if sign is None else re.sub(r"^\s*=", sign, rest)
 
 
 def _nearest_example(text: str, key: str) -> str:

@@ -265,7 +265,8 @@ class Preferences:
         """
         if not isinstance(data, Mapping) or not set(data) <= set(_DICT_KEYS):
             raise InputError(
-                f"Preferences must be {{{', '.join(_DICT_KEYS)}}}, got {preview(data)}."
+                f"Preferences must be {{{', '.join(_DICT_KEYS)}}}, got {preview(data)}. A limit is "
+                "one of the requirements: [{'field': 'cost', 'op': '<=', 'value': 0.01}]."
             )
         rows = data.get("requirements", ())
         if not isinstance(rows, (list, tuple)):
@@ -384,7 +385,8 @@ class Requirement:
                 return self.value.date()
             if not isinstance(self.value, datetime.date):
                 raise InputError(
-                    f"released must be compared with a date, got {preview(self.value)}."
+                    f"released must be compared with a date, such as datetime.date(2026, 1, 1), "
+                    f"got {preview(self.value)}."
                 )
             return self.value
         return check_number(self.field, self.value, *NUMBER_RANGES.get(self.field, (0.0, np.inf)))

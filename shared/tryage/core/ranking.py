@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -14,6 +16,7 @@ from tryage.core.cache import cached_property, get_or_compute_bounded
 from tryage.core.costs import expected_costs
 from tryage.core.objective import ANSWER_VALUE, MAX_EXACT_EXPERTS
 from tryage.core.request_batch import ALL
+from tryage.core.validation import did_you_mean
 from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
     from tryage.core.request_batch import ExpertIndex, RequestBatch
     from tryage.core.uncertainty import UncertaintyCalibration
 
+_LOGGER = logging.getLogger(__name__)
+
 NO_PREDICTION = "no usable prediction"
 TOLERANCE = "tolerance"  # the name of its term
 
 _PREFETCH = 16  # experts sorted at least, when more than the best one is read
 _FEW = 32  # experts
+_MAX_ANNOUNCED = 8  # names of one requirement that are compared with those of the library
 
 
 # Eligible experts ------------------------------------------------------------------------------
@@ -66,7 +72,29 @@ def _requirement_mask(
     """Return which experts meet a requirement; only one on the cost depends on the prompt."""
     if requirement.field == "cost":
         return requirement.satisfied(library, cost)
-    return get_or_compute_bounded(library, requirement, lambda: requirement.satisfied(library))
+
+    def read() -> BoolArray:
+        if requirement.field == "name" and requirement.op == "not in":
+            _announce_unknown_bans(library, requirement.words)
+        return requirement.satisfied(library)
+
+    return get_or_compute_bounded(library, requirement, read)
+
+
+def _announce_unknown_bans(library: Library, words: Sequence[str]) -> None:
+    """Log the banned names that no expert has: whoever misspells one believes it is banned."""
+    for word in words[:_MAX_ANNOUNCED]:
+        if word not in library:
+            _warn_once(
+                f"No expert is called {word!r:.80}, so the ban of it changes nothing."
+                f"{did_you_mean(word, library.names)}"
+            )
+
+
+@lru_cache(maxsize=256)
+def _warn_once(message: str) -> None:
+    """Log a message once, though many libraries may be asked the same."""
+    _LOGGER.warning("%s", message)
 
 
 @dataclass(frozen=True, slots=True)

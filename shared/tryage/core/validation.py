@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import math
+import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -58,13 +59,23 @@ def preview(value: object) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
-    """Return " Did you mean a, b?" with the nearest choices, or "" if none is near."""
+    """Return " Did you mean a, b?" with the nearest choices, or "" if none is near.
+
+    A choice is near, too, if what follows its provider is: "openai:gpt-5" for "gpt5".
+    """
     folded = {choice.casefold(): choice for choice in choices}
     pool: Iterable[str] = folded
     if len(folded) > 5_000:  # difflib compares one by one, which takes minutes for a million names
         pool = [name for name in folded if word[:4].casefold() in name][:5_000]
-    near = get_close_matches(word[:200].casefold(), pool, n=limit)
-    return f" Did you mean {', '.join(folded[name] for name in near)}?" if near else ""
+    else:
+        folded = {_PROVIDER.sub("", name): choice for name, choice in folded.items()} | folded
+        pool = folded
+    near = get_close_matches(word[:200].casefold(), pool, n=2 * limit)
+    found = [*dict.fromkeys(folded[name] for name in near)][:limit]
+    return f" Did you mean {', '.join(found)}?" if found else ""
+
+
+_PROVIDER = re.compile(r"^[^:/]*[:/](?=.)")  # "openai:gpt-5", "openai/gpt-5"
 
 
 def check_keywords(function: str, given: Iterable[str], known: Collection[str]) -> None:
