@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -29,7 +30,7 @@ from tryage.core.redaction import has_secrets, without_secrets
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
-from tryage_langchain._profiles import facts_from_profile, profile_of
+from tryage_langchain._profiles import PROVIDER_PACKAGES, facts_from_profile, profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +67,7 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     and every setting that is a secret: they are made again from the environment.
 
     Raises:
-        InputError: there is no model, or one is of another type.
+        InputError: there is no model, one is of another type, or the provider of one is misspelt.
     """
 
     client_type = Runnable
@@ -78,6 +79,9 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     def __init__(self, sources: Mapping[str, ChatModelSource], settings: Mapping[str, Any]) -> None:
         super().__init__(sources)
         self._settings = dict(settings)
+        for source in map(self._plain_source, self._sources):
+            if isinstance(source, str):
+                check_provider(source, settings)
 
     @classmethod
     def is_valid_source(cls, source: object) -> bool:
@@ -173,6 +177,39 @@ def model_class(model: str, settings: Mapping[str, Any]) -> type[BaseChatModel] 
         return cast("type[BaseChatModel]", getattr(import_module(module), name))
     except (AttributeError, ImportError, KeyError, ValueError):
         return None
+
+
+def check_provider(model: str, settings: Mapping[str, Any]) -> None:
+    """Raise if a string looks as if its provider were misspelt: "opnai:gpt-5".
+
+    Such a model would fail at each call, and the next would answer in its place.
+
+    Raises:
+        InputError: `init_chat_model` knows no provider of it, and the message has a similar one.
+    """
+    provider, _, name = model.partition(":")
+    given = provider.casefold().replace("-", "_")
+    if not name or provider in PROVIDER_PACKAGES or not given.isidentifier() or given[-1].isdigit():
+        return  # "llama3:8b" is a model of Ollama without its provider, and not misspelt
+    near = [known for known in PROVIDER_PACKAGES if known.startswith(f"{given}_")]
+    near = near or get_close_matches(given, PROVIDER_PACKAGES, n=2, cutoff=0.8)
+    if near and not _has_provider(model, settings):
+        places = " or ".join(f"{one}:{name}" for one in near)
+        raise InputError(
+            f"{model!r:.80} has no provider that is known. Did you mean {places:.200}?"
+        )
+
+
+def _has_provider(model: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether `init_chat_model` finds the provider of a string, or cannot be asked."""
+    try:
+        base = import_module("langchain.chat_models.base")
+        base._parse_model(model, settings.get("model_provider"))  # noqa: SLF001 - LangChain has no public name for it
+    except (AttributeError, ImportError):
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def uncommon_settings(settings: Mapping[str, Any]) -> list[str]:

@@ -7,12 +7,15 @@ import re
 
 import pytest
 from langchain_openai import ChatOpenAI
+from pydantic import ValidationError
 
 from tryage import Expert, Router
+from tryage.errors import InputError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.parse import parse_model
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
+from tryage_langchain._clients import ChatModelPool
 from tryage_langchain.testing import ScriptedChatModel
 
 SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - not a real key
@@ -164,3 +167,28 @@ def test_strings_go_to_init_chat_model_with_the_other_settings(monkeypatch):
 async def test_strings_make_real_clients():
     chat = ChatTryage.from_models(["openai:gpt-4o-mini"], api_key=SECRET)
     assert isinstance(chat._clients.get_client("openai:gpt-4o-mini"), ChatOpenAI)
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("opnai:gpt-5", "openai:gpt-5"),
+        ("Antropic:claude-haiku-4-5", "anthropic:claude-haiku-4-5"),
+        ("OpenAI:gpt-5", "openai:gpt-5"),
+        ("google-genai:gemini-3", "google_genai:gemini-3"),
+        ("azure:gpt-5@low", "azure_ai:gpt-5 or azure_openai:gpt-5"),
+    ],
+)
+def test_a_misspelt_provider_is_refused_before_any_call(model, meant):
+    pytest.importorskip("langchain.chat_models")
+    with pytest.raises((InputError, ValidationError), match=f"Did you mean {meant}"):
+        ChatTryage.from_models([model, "openai:gpt-5-mini"])
+
+
+@pytest.mark.parametrize("model", ["mistral:7b", "llama3:8b", "gemma:2b", "gpt-5", "qwen3-8b"])
+def test_a_name_without_a_provider_is_taken_as_it_is(model):
+    assert list(ChatModelPool({"m": model}, {})) == ["m"]
+
+
+def test_a_provider_that_the_settings_name_makes_any_string_good():
+    assert ChatModelPool({"m": "opnai:gpt-5"}, {"model_provider": "openai"})
