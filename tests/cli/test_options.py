@@ -19,6 +19,11 @@ def test_a_dash_stands_for_the_lines_of_stdin_that_are_not_blank(tryage, saved):
     assert piped.stdout == tryage("route", "--router", saved, "law oslo", "code paris").stdout
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tryage, saved):
+    piped = tryage("route", "--router", saved, "--json", "-", stdin="\ufefflaw oslo\n")
+    assert json.loads(piped.stdout)["prompt"] == "law oslo"
+
+
 def test_an_empty_stdin_is_refused_in_one_line(tryage, saved):
     done = tryage("route", "--router", saved, "-", stdin="\n")
     assert done.exit_code == 2

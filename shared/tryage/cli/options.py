@@ -234,7 +234,8 @@ def read_prompts(arguments: list[str]) -> list[str]:
 
 
 def _read_stdin() -> list[str]:
-    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+    text = sys.stdin.read().removeprefix("\ufeff")  # as of files: editors of Windows write it
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON value of any type
