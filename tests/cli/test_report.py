@@ -95,6 +95,9 @@ def test_a_missing_log_is_not_made(tryage, tmp_path):
     done = tryage("report", "--traffic", f"sqlite:///{tmp_path}/none.db")
     assert done.exit_code == 2
     assert "There is no log of traffic at" in done.stderr
+    assert (
+        "Name another one, or let a router or a chat model write it, with traffic=" in done.stderr
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -239,16 +239,23 @@ class Database:
         while not _has_set_wal(connection, is_last_try=time.monotonic() > deadline):
             time.sleep(0.02)
 
+    def _no_log(self) -> str:
+        """Say that there is no log, and how there will be one."""
+        return (
+            f"There is no log of traffic at {self.describe()}. Name another one, or let a router "
+            "or a chat model write it, with traffic=, and decide something."
+        )
+
     def _migrate(self, engine: sa.Engine) -> None:
         """Make or migrate the tables; of many processes that open a database, one does it."""
         if self.is_sqlite and not self._create and not Path(self.url.database or "").exists():
-            raise TrafficError(f"There is no log of traffic at {self.describe()}.")
+            raise TrafficError(self._no_log())
         with engine.connect() as connection, connection.begin():
             version = current_version(connection)
         if version == VERSION:
             return
         if version is None and not self._create:
-            raise TrafficError(f"There is no log of traffic at {self.describe()}.")
+            raise TrafficError(self._no_log())
         with engine.connect() as raw:
             connection = raw.execution_options(tryage_writes=True)
             with connection.begin():
