@@ -10,10 +10,12 @@ from tryage.config.code import import_object
 from tryage.core.redaction import describe_error
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError, MissingExtraError
+from tryage.models.lookup import look_up
 
 if TYPE_CHECKING:
     from tryage.config.load import LoadedConfig
     from tryage.config.schema import ModelTable
+    from tryage.models.snapshot import KnownModel
 
 # Provider, as in strings for LangChain -> module, class, and what the class calls the address.
 _CLASSES = {
@@ -48,7 +50,45 @@ def make_client(table: ModelTable, loaded: LoadedConfig, i: int) -> Any:
     settings = client_settings(table, loaded, i)
     if "base_url" in settings:
         settings[_address_word(table, address)] = settings.pop("base_url")
-    return _make(f"llama_index.llms.{module}", cls, name, settings)
+    llm = _make(f"llama_index.llms.{module}", cls, name, settings)
+    return llm if provider != "openai" or _knows_its_model(llm) else _like_openai(table, settings)
+
+
+def _knows_its_model(llm: Any) -> bool:
+    """Return whether a class knows the size of its model: without it, each of its calls fails."""
+    try:
+        llm.metadata  # noqa: B018 - it is computed when read
+    except ValueError:
+        return False
+    return True
+
+
+def _like_openai(table: ModelTable, settings: dict[str, Any]) -> Any:
+    """Return the LLM of a server of OpenAI's protocol that has a model of another maker.
+
+    Raises:
+        InputError: no address is given, so the model is one of OpenAI's that its class lacks.
+        MissingExtraError: the package of such LLMs is not installed.
+    """
+    name = (table.model or "").partition(":")[2]
+    if "api_base" not in settings:
+        raise InputError(
+            f"The installed llama-index-llms-openai does not know {name!r:.80}. Install a newer "
+            'one, or give client = "module:name" of an LLM.'
+        )
+    known = look_up(name)
+    window = table.context_length or (known and known.value("context_length"))
+    facts = {"is_chat_model": True, "is_function_calling_model": _calls_functions(table, known)}
+    if window:
+        facts["context_window"] = int(window)
+    return _make("llama_index.llms.openai_like", "OpenAILike", name, {**facts, **settings})
+
+
+def _calls_functions(table: ModelTable, known: KnownModel | None) -> bool:
+    """Return whether a model takes tools; one of which this is unknown is tried."""
+    if table.capabilities is not None:
+        return "tools" in table.capabilities
+    return known is None or known.value("tools") is not False
 
 
 def _address_word(table: ModelTable, word: str | None) -> str:

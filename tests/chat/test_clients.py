@@ -44,6 +44,15 @@ def test_a_client_is_made_by_the_first_call_and_only_once():
     assert clients["a"] is made[0]
 
 
+def test_a_function_that_makes_something_else_is_an_error_that_names_the_model():
+    clients = Clients({"a": lambda: "no client"})
+    message = "makes the model 'a' returned a str. Expected a Client, or a function that makes one"
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            clients.get_client("a")
+    assert not clients.is_built("a")
+
+
 def test_a_client_that_takes_long_to_make_holds_up_no_other():
     end = threading.Event()
 

@@ -126,6 +126,7 @@ def test_the_first_client_with_a_name_gives_it():
     [
         ("gpt-4o", "The models are a str"),
         (7, "The models are a int"),
+        ({7: SimpleNamespace(model="a")}, "The name of a model is a string, got 7"),
         ([SimpleNamespace()], "has no name"),
         ([SimpleNamespace(model="a"), SimpleNamespace(model="a")], "Two models are called 'a'"),
     ],

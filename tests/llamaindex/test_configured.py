@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip("watchfiles")
 
 from tryage.errors import ConfigError
 from tryage_llamaindex import TryageLLM
+from tryage_llamaindex.testing import ScriptedLLM
 
 CLIENTS = """
 from tryage_llamaindex.testing import ScriptedLLM
@@ -72,6 +74,63 @@ def test_a_string_is_the_llm_of_the_package_of_its_provider(path, monkeypatch):
         "mistral-large-latest",
         0.5,
     )
+
+
+class OpenAI(ScriptedLLM):
+    """Knows one model, as the class of llama-index-llms-openai knows those of OpenAI."""
+
+    api_base: str | None = None
+
+    @property
+    def metadata(self):
+        if self.model != "gpt-5.4":
+            raise ValueError(f"Unknown model {self.model!r}. Please provide a valid OpenAI model.")
+        return super().metadata
+
+
+class OpenAILike(ScriptedLLM):
+    """Takes what the class of llama-index-llms-openai-like takes."""
+
+    api_base: str | None = None
+    context_window: int = 3_900
+    is_chat_model: bool = False
+    is_function_calling_model: bool = False
+
+
+@pytest.fixture
+def openai_packages(monkeypatch):
+    for name, cls in (("openai", OpenAI), ("openai_like", OpenAILike)):
+        module = ModuleType(f"llama_index.llms.{name}")
+        setattr(module, cls.__name__, cls)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.usefixtures("openai_packages")
+def test_a_model_of_another_maker_behind_an_address_is_like_one_of_openai(path):
+    address = 'base_url = "http://127.0.0.1:9/v1"\n'
+    path.write_text(
+        f'[[models]]\nmodel = "openai:gpt-5.4"\n{address}'
+        f'[[models]]\nmodel = "openai:claude-sonnet-4-5"\n{address}'
+        f'[[models]]\nmodel = "openai:ours"\ncontext_length = 9000\ncapabilities = []\n{address}'
+    )
+    own, known, ours = TryageLLM.from_config(path).llms.values()
+    assert (type(own), own.api_base) == (OpenAI, "http://127.0.0.1:9/v1")
+    assert (type(known), known.model, known.api_base) == (
+        OpenAILike,
+        "claude-sonnet-4-5",
+        "http://127.0.0.1:9/v1",
+    )
+    assert (known.context_window, known.is_function_calling_model) == (200_000, True)
+    assert (ours.context_window, ours.is_function_calling_model) == (9_000, False)
+    assert ours.is_chat_model
+
+
+@pytest.mark.usefixtures("openai_packages")
+def test_a_model_that_the_class_of_openai_lacks_is_told_before_any_call(path):
+    path.write_text('[[models]]\nmodel = "openai:gpt-5.4"\n[[models]]\nmodel = "openai:gpt-6"\n')
+    with pytest.raises(ConfigError, match="does not know 'gpt-6'") as caught:
+        TryageLLM.from_config(path)
+    assert caught.value.problems[0].line == 3
 
 
 @pytest.mark.parametrize(

@@ -124,14 +124,23 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         """Return the client; the first call makes it.
 
         Raises:
+            InputError: a function returned something else.
             Exception: whatever the client's own package raises, for example without a key.
         """
         if name not in self._clients:
             with self._locks[name]:
                 if name not in self._clients:
                     client = self.build(self._plain_source(name))
+                    self._check_made(name, client)
                     self._clients[name] = self._with_effort(name, client)
         return self._clients[name]
+
+    def _check_made(self, name: str, client: object) -> None:
+        if not isinstance(client, self.client_type):
+            raise InputError(
+                f"The function that makes the model {name!r:.80} returned a "
+                f"{type(client).__name__}. Expected {self.source_description}."
+            )
 
     def health_key(self, name: str) -> Hashable:
         """Return what stands for the model that a client calls, in the health of the process."""

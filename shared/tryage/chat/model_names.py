@@ -169,6 +169,8 @@ def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[st
         InputError: neither a dict nor a list, a model without a name, or two of the same name.
     """
     if isinstance(models, Mapping):
+        if odd := [name for name in models if not isinstance(name, str)]:
+            raise InputError(f"The name of a model is a string, got {odd[0]!r:.80}.")
         return dict(models)
     if isinstance(models, (str, bytes)) or not isinstance(models, Sequence):
         raise InputError(
