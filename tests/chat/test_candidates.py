@@ -72,6 +72,19 @@ def test_a_model_that_nobody_measured_has_the_facts_of_public_tables():
 
 
 @pytest.mark.usefixtures("catalogue")
+@pytest.mark.parametrize("name", ["gpt-5.6", "kimi-k2-thinking"])
+def test_what_a_user_pays_and_a_server_holds_does_not_change_how_able_a_known_model_is(name):
+    plain = Router.from_models([name])
+    priced = Router.from_models([name], experts=[Expert(name, input_price=0.1, output_price=0.2)])
+    pool = candidate_experts({name: ClientFacts(None, {"context_length": 8_000})}, None, ())
+    served = Router(plain.perception.innermost(), Library(pool))
+    losses = [one.route("Prove it.").chosen.predicted_loss for one in (plain, priced, served)]
+    assert losses[0] == losses[1] == losses[2]
+    assert priced.library[name].output_price == 0.2
+    assert served.library[name].context_length == 8_000
+
+
+@pytest.mark.usefixtures("catalogue")
 def test_only_the_prices_of_a_measured_model_come_from_public_tables():
     expert, measured = candidate("gpt-4o-2024-08-06"), bundled_library()["gpt-4o-2024-08-06"]
     assert (expert.released, expert.context_length) == (measured.released, measured.context_length)

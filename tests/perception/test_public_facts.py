@@ -10,7 +10,7 @@ from tryage.core.library import Library
 from tryage.models.lookup import look_up
 from tryage.models.results import prior_results
 from tryage.perception import public_facts
-from tryage.perception.public_facts import add_public_facts
+from tryage.perception.public_facts import add_public_facts, with_published_facts
 
 FIELDS = ("released", "output_price", "context_length", "index", "overall")
 
@@ -35,6 +35,26 @@ def test_what_the_library_says_is_kept():
     facts, _ = fill("gpt-5", output_price=[3.0])
     assert facts["output_price"][0] == 3.0
     assert facts["index"][0] == prior_results("gpt-5")["index"]
+
+
+def test_what_is_published_of_a_model_comes_before_what_its_user_pays_and_serves():
+    published = Expert("gpt-5", output_price=10.0, context_length=400_000)
+    own = with_published_facts(Expert("gpt-5", output_price=3.0, context_length=8_000), published)
+    facts, _ = fill(own, output_price=[3.0], context_length=[8_000.0])
+    assert (facts["output_price"][0], facts["context_length"][0]) == (10.0, 400_000)
+    assert (own.output_price, own.context_length) == (3.0, 8_000)
+    same = Expert("gpt-5", output_price=10.0)
+    assert with_published_facts(same, Expert("gpt-5", output_price=10.0)) is same
+
+
+@pytest.mark.parametrize(
+    "published",
+    [7, {"output_price": "high"}, {"output_price": -1}, {"output_price": float("nan")}, {"x": 1}],
+)
+def test_published_facts_of_unknown_origin_are_read_only_if_they_are_numbers(published):
+    expert = Expert("mine", metadata={"published": published})
+    facts, _ = fill(expert, output_price=[3.0])
+    assert facts["output_price"][0] == 3.0
 
 
 def test_an_unknown_name_of_a_known_family_has_expected_facts_and_no_results():

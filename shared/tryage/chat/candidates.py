@@ -32,6 +32,7 @@ from tryage.locks import ForkSafeLock
 from tryage.models.efforts import REASONING_TOKENS, default_effort, token_ratio
 from tryage.models.lookup import LOCAL_SOURCE, look_up, to_expert
 from tryage.models.refresh import current_snapshot
+from tryage.perception.public_facts import with_published_facts
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
@@ -360,6 +361,8 @@ def _candidate_expert(
     expert = replace(_merge_layers(layers), name=name, effort=effort)
     expert = _with_reference(expert, library_expert or catalog_expert)
     own_facts = layers[-1 if user_expert is None else -2 :]
+    if published := layers[: -len(own_facts)]:
+        expert = with_published_facts(expert, _merge_layers(published))
     expert = _with_expected_length(expert, library_expert, own_facts)
     if all(layer.expert.capabilities is None for layer in own_facts):
         expert = _with_assumed_documents(expert)

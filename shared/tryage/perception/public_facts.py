@@ -7,6 +7,8 @@ results stand in public tables. Where they do not, its family tells what to expe
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,15 +18,21 @@ from tryage.models.relatives import expected_facts
 from tryage.models.results import prior_results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from typing import Any
 
     from tryage.core.arrays import BoolArray
+    from tryage.core.expert import Expert
     from tryage.core.library import Library
     from tryage.models.snapshot import KnownModel
 
 MAX_EXPERTS = 2_000
 """A larger library comes from a catalogue, which has facts of its own."""
+
+PUBLISHED_KEY = "published"
+"""In the metadata of an expert: what is published of its model, where its own facts differ."""
+
+_PUBLISHED_FIELDS = ("output_price", "context_length")
 
 PublicFacts = dict[str, float]
 """The facts of an expert: "released" (ordinal day), "output_price", "context_length", "index", and
@@ -40,6 +48,8 @@ def add_public_facts(library: Library, facts: Mapping[str, np.ndarray[Any, Any]]
     if len(library) > MAX_EXPERTS:
         return is_expected
     for i, (name, metadata) in enumerate(zip(library.names, library.metadata, strict=True)):
+        for field, value in _published_values(metadata):
+            facts[field][i] = value
         if metadata and "hub" in metadata:
             continue
         gaps = [field for field, column in facts.items() if np.isnan(column[i])]
@@ -52,6 +62,33 @@ def add_public_facts(library: Library, facts: Mapping[str, np.ndarray[Any, Any]]
         for field in gaps:
             facts[field][i] = known.get(field, np.nan)
     return is_expected
+
+
+def with_published_facts(expert: Expert, published: Expert) -> Expert:
+    """Return an expert that remembers what is published of its model and differs from its facts.
+
+    A price agreed with a provider, or a server's smaller window, tells nothing of how able it is.
+    """
+    values = {
+        field: value
+        for field in _PUBLISHED_FIELDS
+        if (value := getattr(published, field)) and value != getattr(expert, field)
+    }
+    if not values:
+        return expert
+    return replace(expert, metadata={**expert.metadata, PUBLISHED_KEY: values})
+
+
+def _published_values(metadata: object) -> Iterator[tuple[str, float]]:
+    """Yield the published numbers in metadata, which may be of any origin."""
+    published = metadata.get(PUBLISHED_KEY) if isinstance(metadata, Mapping) else None
+    for field in _PUBLISHED_FIELDS if isinstance(published, Mapping) else ():
+        value = published.get(field)
+        if isinstance(value, (int, float)) and 0 < value < _MAX_PUBLISHED:
+            yield field, float(value)
+
+
+_MAX_PUBLISHED = 1e12
 
 
 def _known_facts(name: str) -> PublicFacts:
