@@ -78,7 +78,10 @@ def _like_openai(table: ModelTable, settings: dict[str, Any]) -> Any:
         )
     known = look_up(name)
     window = table.context_length or (known and known.value("context_length"))
-    facts = {"is_chat_model": True, "is_function_calling_model": _calls_functions(table, known)}
+    facts: dict[str, Any] = {
+        "is_chat_model": True,
+        "is_function_calling_model": _calls_functions(table, known),
+    }
     if window:
         facts["context_window"] = int(window)
     return _make("llama_index.llms.openai_like", "OpenAILike", name, {**facts, **settings})

@@ -82,7 +82,9 @@ def with_published_facts(expert: Expert, published: Expert) -> Expert:
 def _published_values(metadata: object) -> Iterator[tuple[str, float]]:
     """Yield the published numbers in metadata, which may be of any origin."""
     published = metadata.get(PUBLISHED_KEY) if isinstance(metadata, Mapping) else None
-    for field in _PUBLISHED_FIELDS if isinstance(published, Mapping) else ():
+    if not isinstance(published, Mapping):
+        return
+    for field in _PUBLISHED_FIELDS:
         value = published.get(field)
         if isinstance(value, (int, float)) and 0 < value < _MAX_PUBLISHED:
             yield field, float(value)
