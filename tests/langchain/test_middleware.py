@@ -78,30 +78,6 @@ async def test_every_prompt_goes_to_the_right_model(run, router, models, agent_m
     assert agent_model.seen == []
 
 
-@pytest.mark.parametrize("preferences", ["thrifty", Preferences.preset("thrifty")])
-async def test_its_preferences_hold_unless_a_run_says_others(
-    run, router, models, agent_model, user_input, preferences
-):
-    routing = TryageMiddleware(
-        models,
-        router,
-        preferences=preferences,
-        experts=[
-            Expert("big", input_price=1, output_price=1_000),
-            Expert("small", input_price=1, output_price=1),
-        ],
-    )
-    agent = create_agent(agent_model, middleware=[routing])
-    assert (await run(agent, user_input("big question")))["tryage"]["model"] == "small"
-    config = {"configurable": {"tryage_preferences": "best"}}
-    assert (await run(agent, user_input("big question"), config))["tryage"]["model"] == "big"
-
-
-def test_unknown_preferences_are_refused_when_it_is_made(router, models):
-    with pytest.raises(InputError, match="'thrify' is not a preset"):
-        TryageMiddleware(models, router, preferences="thrify")
-
-
 async def test_a_turn_has_one_decision_through_its_tool_loop(
     run, router, perception, models, agent_model, lookup, user_input
 ):
