@@ -36,6 +36,9 @@ PREFERENCES_KEY = "tryage_preferences"
 
 _METADATA_KEYS = ("litellm_metadata", "metadata")  # the first one that a request has is LiteLLM's
 
+# Seconds after a failure in which LiteLLM asks again, if it does: it obeys a provider up to 60.
+_MAX_WAIT = 120.0
+
 _MAX_CALLS = 10_000  # requests at the same time, whose answers are still to come
 
 
@@ -126,7 +129,10 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         request = {} if request_kwargs is None else request_kwargs
         metadata = metadata_of(request)
         call = self._current_call(metadata)
-        if call is not None and call.group != model:  # LiteLLM falls back to another group
+        earlier: set[str | None] = set()
+        if call is not None and (call.is_over or call.group != model):
+            # LiteLLM falls back to another group, or asks again later than was to be expected.
+            earlier = call.failed
             self._end(metadata, LookupError(f"LiteLLM has gone on to {model}"))
             call = None
         models = group_deployments(healthy_deployments)
@@ -135,6 +141,7 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         if call is None:
             begin = asyncio.to_thread(self._begin, model, models, messages, request)
             call = await _in_words_of_litellm(begin, model)
+            call.failed |= earlier
         chosen = call.choose(models)
         metadata[RECORD_KEY] = call.record
         return chosen
@@ -146,10 +153,20 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         call_type: Any = None,  # noqa: ARG002 - the signature is LiteLLM's
         fallback_depth: int | None = None,  # noqa: ARG002 - as above
     ) -> None:
-        """Note that a deployment has failed: the next attempt asks another one."""
-        call = self._current_call(metadata_of(request_data))
-        if call is not None:
-            call.add_failure((request_data.get("model_info") or {}).get("id"), exception)
+        """Note that a deployment has failed: the next attempt asks another one, if one follows.
+
+        Outside of the proxy LiteLLM does not say that none follows.
+        """
+        metadata = metadata_of(request_data)
+        call = self._current_call(metadata)
+        if call is None:
+            return
+        call.add_failure((request_data.get("model_info") or {}).get("id"), exception)
+        if _is_last_attempt(metadata):
+            call.fail(exception)
+        else:
+            loop, n_asked = asyncio.get_running_loop(), call.n_asked
+            loop.call_later(_MAX_WAIT, self._end_if_idle, call, n_asked, exception)
 
     async def async_log_success_event(
         self,
@@ -161,7 +178,7 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         """Note what an answer cost, when it is complete."""
         metadata = metadata_of(kwargs.get("litellm_params") or {})
         call = self._current_call(metadata)
-        if call is not None:
+        if call is not None and not call.is_over:
             call.settle(getattr(response_obj, "usage", None))
             self._calls.discard(call.plan.id)
 
@@ -199,6 +216,12 @@ class TryageCallback(CustomLogger):  # type: ignore[misc]  # litellm is installe
         decision_id = record.get("id") if isinstance(record, Mapping) else None
         return self._calls.get(decision_id) if isinstance(decision_id, str) else None
 
+    def _end_if_idle(self, call: GroupCall, n_asked: int, error: Exception) -> None:
+        """Note that no model has answered a call of which none was asked since."""
+        is_answered = self._calls.get(call.plan.id) is not call
+        if not is_answered and call.n_asked == n_asked:
+            call.fail(error)
+
     def _end(self, metadata: dict[str, Any], error: Exception) -> None:
         """Note that no model of a group has answered."""
         call = self._current_call(metadata)
@@ -217,6 +240,12 @@ def metadata_of(request: Any) -> dict[str, Any]:
     if isinstance(request, dict):
         request["metadata"] = found
     return found
+
+
+def _is_last_attempt(metadata: Mapping[str, Any]) -> bool:
+    """Tell whether LiteLLM does not ask again in this group, False if it does not say so."""
+    done, most = metadata.get("attempted_retries"), metadata.get("max_retries")
+    return isinstance(done, int) and isinstance(most, int) and done >= most
 
 
 def headers_of(record: Mapping[str, Any]) -> dict[str, str]:

@@ -40,6 +40,8 @@ class GroupCall:
     costs: CallCosts
     record: RoutingRecord
     failed: set[str | None] = field(default_factory=set)
+    is_over: bool = False
+    n_asked: int = 0
 
     def choose(self, models: Deployments) -> list[Mapping[str, Any]]:
         """Return the deployments of the best model that has one left, [] if no model may answer.
@@ -58,6 +60,7 @@ class GroupCall:
             if left:
                 self.record.update(self.plan.record(name))
                 self.outcome.begin()
+                self.n_asked += 1
                 return left
         return []
 
@@ -74,9 +77,11 @@ class GroupCall:
         self.costs.settle_usage(self.record, read_usage(usage))
 
     def fail(self, error: Exception) -> None:
-        """Note that no model of the group has answered; LiteLLM may keep the record."""
-        self.record.update(model=None, reason="no model of the group has answered")
-        self.outcome.fail(error)
+        """Note once that no model of the group has answered; LiteLLM may keep the record."""
+        if not self.is_over:
+            self.is_over = True
+            self.record.update(model=None, reason="no model of the group has answered")
+            self.outcome.fail(error, self.costs.give_up())
 
 
 class ModelGroups:

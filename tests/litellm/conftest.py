@@ -25,7 +25,8 @@ KEY = "sk-0123456789abcdef0123456789abcdef"
 
 
 class FakeModels(ThreadingHTTPServer):
-    """Answers with the name of the model that is asked; one in `down` answers with the status 503.
+    """Answers with the name of the model that is asked; one in `down` answers with 503, in
+    `refused` with 400.
 
     `asked` lists the models that were asked, `bodies` what they were sent.
     """
@@ -34,7 +35,7 @@ class FakeModels(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked, self.bodies, self.down = [], [], set()
+        self.asked, self.bodies, self.down, self.refused = [], [], set(), set()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -50,6 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.bodies.append(body)
         if body["model"] in self.server.down:
             self._send(503, "application/json", json.dumps({"error": {"message": "overloaded"}}))
+        elif body["model"] in self.server.refused:
+            self._send(400, "application/json", json.dumps({"error": {"message": "malformed"}}))
         elif self.path.endswith("/messages"):
             self._send(200, "application/json", json.dumps(_message(body["model"])))
         elif body.get("stream"):
@@ -128,6 +131,7 @@ def _all_models_are_up(models):
     models.asked.clear()
     models.bodies.clear()
     models.down.clear()
+    models.refused.clear()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from tryage import Router
 from tryage.errors import InputError
 from tryage.policies import Budget
-from tryage.testing import FunctionPerception
+from tryage.testing import FixedPolicy, FunctionPerception
 from tryage_litellm import TryageCallback
 from tryage_litellm.callback import headers_of, metadata_of
 
@@ -107,6 +107,70 @@ async def test_the_record_of_another_request_is_not_continued(make_router, model
     await ask(router, "hard", metadata={"tryage": {"id": "unknown"}})
     await ask(router, "hard", metadata={"tryage": "text"})
     assert models.asked == ["large", "large"]
+
+
+@pytest.mark.parametrize("num_retries", [0, 1])
+@in_one_loop
+async def test_a_request_that_finally_fails_is_no_longer_reserved(make_router, models, num_retries):
+    policy = FixedPolicy("openai/large")
+    router = make_router(TryageCallback(router=ROUTER, policy=policy), num_retries=num_retries)
+    models.down |= {"small", "large"}
+    with pytest.raises(litellm.ServiceUnavailableError):
+        await ask(router, "hard")
+    assert policy.settled == [(policy.recorded[0], None, 0.0)]
+    assert len(models.asked) == num_retries + 1
+
+
+@in_one_loop
+async def test_a_failure_that_litellm_does_not_repeat_is_no_longer_reserved_after_a_while(
+    make_router, models, monkeypatch
+):
+    monkeypatch.setattr("tryage_litellm.callback._MAX_WAIT", 0.05)
+    policy = FixedPolicy("openai/large")
+    router = make_router(TryageCallback(router=ROUTER, policy=policy), num_retries=2)
+    models.refused.add("large")  # another attempt would be refused, too
+    with pytest.raises(litellm.BadRequestError):
+        await ask(router, "hard")
+    assert policy.settled == []
+    for _ in range(1_000):
+        if not policy.settled:
+            await asyncio.sleep(0.01)
+    assert policy.settled == [(policy.recorded[0], None, 0.0)]
+
+
+@in_one_loop
+async def test_an_answer_after_failures_is_settled_once(make_router, models, monkeypatch):
+    monkeypatch.setattr("tryage_litellm.callback._MAX_WAIT", 0.05)
+    policy = FixedPolicy("openai/large")
+    router = make_router(TryageCallback(router=ROUTER, policy=policy), num_retries=1)
+    models.down.add("large")
+    assert await ask(router, "hard") == "small"
+    for _ in range(1_000):
+        if not policy.settled:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # longer than it waits after a failure
+    assert [(one, expert) for one, expert, _ in policy.settled] == [
+        (policy.recorded[0], "openai/small")
+    ]
+
+
+@in_one_loop
+async def test_a_request_that_goes_on_after_its_last_attempt_is_a_new_one_for_another_model():
+    policy = FixedPolicy("openai/large")
+    callback = TryageCallback(router=ROUTER, policy=policy)
+    deployments = [
+        {"litellm_params": {"model": name}, "model_info": {"id": name}} for name in NAMES
+    ]
+    messages = [{"role": "user", "content": "hard"}]
+    request = {"metadata": {"attempted_retries": 0, "max_retries": 0}}
+    (first,) = await callback.async_filter_deployments("auto", deployments, messages, request)
+    failed = {**request, "model_info": first["model_info"]}
+    await callback.async_post_call_failure_deployment_hook(failed, ConnectionError())
+    assert policy.settled == [(policy.recorded[0], None, 0.0)]
+    (second,) = await callback.async_filter_deployments("auto", deployments, messages, request)
+    assert (first, second) == (deployments[1], deployments[0])
+    assert len(policy.recorded) == 2
+    assert len(policy.settled) == 1  # the first one is over
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace as Object
 
 import pytest
@@ -111,6 +112,23 @@ def test_the_cost_that_the_provider_reports_comes_first_and_free_is_free():
     answer = parse_reply({"content": "hi", "usage": {"cost": 0.25, "prompt_tokens": 3}})
     assert reply_cost(answer, PRICED) == 0.25
     assert reply_cost(Answer("hi"), Expert("local", input_price=0, output_price=0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"service_tier": "flex"},
+        {"output_token_details": {"priority": 20}},
+        {"prompt_tokens_details": {"audio_tokens": 40}},
+    ],
+)
+def test_what_tokens_of_other_rates_cost_is_unknown(details):
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, **details}
+    answer = parse_reply({"text": "hello", "usage": usage})
+    assert (answer.input_tokens, answer.output_tokens) == (100, 20)
+    assert reply_cost(answer, PRICED) is None
+    assert reply_cost(replace(answer, cost=0.01), PRICED) == 0.01  # as the provider reports it
+    assert reply_cost(answer, Expert("local", input_price=0, output_price=0)) == 0.0
 
 
 @pytest.mark.parametrize("reply", [None, 3, {}, {"usage": OPENAI}, Object()])

@@ -46,6 +46,7 @@ class Answer:
     """The answer of a model; None means unknown, tokens are never estimated.
 
     `input_tokens` includes the `cached_tokens`; `cost` is in USD, if the provider reports it.
+    `has_other_rates` says that prices per token do not tell the cost, such as of audio.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Answer:
     output_tokens: float | None = None
     cached_tokens: float | None = None
     cost: float | None = None
+    has_other_rates: bool = False
 
 
 def as_callable(model: object) -> Callable[[str], Reply]:
@@ -94,7 +96,8 @@ def parse_reply(reply: Reply) -> Answer:
     if known is None:
         tokens = _first_number(usage, _INPUT), _first_number(usage, _OUTPUT)
         return Answer(text, *tokens, cost=cost)
-    return Answer(text, known.input_tokens, known.output_tokens, known.cached_tokens, cost)
+    tokens = known.input_tokens, known.output_tokens
+    return Answer(text, *tokens, known.cached_tokens, cost, known.has_other_rates)
 
 
 def reply_cost(answer: Answer, expert: Expert) -> float | None:
@@ -108,7 +111,7 @@ def reply_cost(answer: Answer, expert: Expert) -> float | None:
     input_price, output_price = expert.input_price, expert.output_price
     if input_price == output_price == 0.0:
         return 0.0
-    if answer.input_tokens is None or answer.output_tokens is None:
+    if answer.has_other_rates or answer.input_tokens is None or answer.output_tokens is None:
         return None
     if input_price is None or output_price is None:
         return None
