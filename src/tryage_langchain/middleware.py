@@ -273,7 +273,9 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         try:
             if call.plan is None:
                 emit(call.record)
-                answer = hooks.call(call.client, call.record)
+                name = call.default
+                client = None if name is None else self._session.clients.get_client(name)
+                answer = hooks.call(client, call.record)
                 record = self._settle(call, hooks, answer)
             else:
                 answer, record = run_steps(self._steps(call, call.plan, hooks))
@@ -297,7 +299,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         try:
             if call.plan is None:
                 await emit(call.record)
-                answer = await hooks.call(call.client, call.record)
+                client = None if call.default is None else await self._aget_client(call.default)
+                answer = await hooks.call(client, call.record)
                 record = self._settle(call, hooks, answer)
             else:
                 answer, record = await arun_steps(self._steps(call, call.plan, hooks))
@@ -336,7 +339,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             call = replace(failed_attempt.call, original=request, request=request)
             if failed_attempt.model is not request.model:
                 record = {**call.record, "how": "replaced by another middleware"}
-                return replace(call, plan=None, client=None, record=record)
+                return replace(call, plan=None, default=None, record=record)
         if self._session.chat_router.router.prompt_flags:
             call = replace(call, request=remove_flags(request))
         return call
@@ -383,9 +386,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             "how": "default",
             "scores": {},
         }
-        name = self._default
-        client = None if name is None else self._session.clients.get_client(name)
-        return _PlannedCall(request, request, settings, turn, None, record, client)
+        return _PlannedCall(request, request, settings, turn, None, record, self._default)
 
     def _failed_attempt(self, request: ModelRequest[Any]) -> _FailedAttempt | None:
         """Return the earlier attempt at the same call that failed, if there is one.
@@ -430,7 +431,7 @@ class _PlannedCall:
     """A model call with the decision about it.
 
     `original` is the call as the agent makes it, and `request` what is asked, without flags. If
-    there is no `plan`, `client` answers, or else the model of the request.
+    there is no `plan`, the model `default` answers, or else the model of the request.
     `asks_log_probabilities` tells by the name of a model whether it is asked for those.
     """
 
@@ -440,7 +441,7 @@ class _PlannedCall:
     turn: str
     plan: RoutingPlan | None
     record: RoutingRecord
-    client: Any = None
+    default: str | None = None
     asks_log_probabilities: Callable[[str], bool] = field(default=lambda _: False, repr=False)
 
 

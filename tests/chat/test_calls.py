@@ -9,6 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from tryage.chat.calls import Call, amake_call, make_call
+from tryage.chat.streams import apeek_stream
 from tryage.errors import AttemptTimeoutError
 
 setting: ContextVar[str] = ContextVar("setting", default="none")
@@ -64,6 +65,36 @@ async def test_awaited_calls_at_the_same_time_return_what_each_of_them_does():
     results = await amake_call(Call(wait, beside=(release, afail)))
     assert results[:2] == ["waited", "released"]
     assert isinstance(results[2], ConnectionError)
+
+
+async def test_calls_at_the_same_time_end_with_a_caller_that_is_cancelled():
+    ended = []
+
+    async def chunks():
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            ended.append("stream")
+
+    async def hang():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("call")
+
+    stream = chunks()  # which is held here, so that no garbage collector closes it
+
+    async def answer():
+        return await apeek_stream(stream, bool)
+
+    task = asyncio.ensure_future(amake_call(Call(hang, beside=(answer,))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.05)
+    assert sorted(ended) == ["call", "stream"]
 
 
 async def test_every_call_has_the_limit_of_time():

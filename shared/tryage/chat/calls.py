@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.chat.hedging import arun_hedged, run_hedged
 from tryage.chat.streams import close_answer
-from tryage.chat.time_limits import arun_with_timeout, run_with_timeout
+from tryage.chat.time_limits import arun_with_timeout, drop_task, run_with_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,32 @@ async def amake_call(call: Call) -> Any:  # noqa: ANN401 - any framework's answe
         return await arun_hedged(call.call, call.hedge, call.seconds)
     if not call.beside:
         return await arun_with_timeout(call.call, call.seconds, close_answer)
-    calls = (
-        arun_with_timeout(one, call.seconds, close_answer) for one in (call.call, *call.beside)
-    )
-    return await asyncio.gather(*calls, return_exceptions=True)
+    return await _agather(call)
+
+
+async def _agather(call: Call) -> list[Any]:
+    """Return what calls at the same time return or raise; they end with the caller.
+
+    Unlike `gather`, it leaves no answer open that has come before the caller is cancelled.
+    """
+    tasks = [
+        asyncio.ensure_future(arun_with_timeout(one, call.seconds, close_answer))
+        for one in (call.call, *call.beside)
+    ]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            drop_task(task, close_answer)
+        raise
+    return [_result_of(task) for task in tasks]
+
+
+def _result_of(task: asyncio.Future[Any]) -> Any:  # noqa: ANN401 - any framework's answer
+    if task.cancelled():
+        return asyncio.CancelledError()
+    error = task.exception()
+    return task.result() if error is None else error
 
 
 def _result_or_error(call: Callable[[], Any], seconds: float | None) -> Any:  # noqa: ANN401 - any framework's answer
