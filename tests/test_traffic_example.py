@@ -16,6 +16,7 @@ pytest.importorskip("langchain_openai")
 @pytest.fixture
 def example(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE))
+    sys.modules.pop("main", None)  # of another example
     import main
     import recordings
 

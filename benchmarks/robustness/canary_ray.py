@@ -54,9 +54,9 @@ def _session_folder(sweep: Sweep, **variables: str) -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join([str(sweep.folder), *map(os.path.abspath, sys.path)]),
     }
     with (
+        _own_token(),
         sweep.environment(**variables),
         mock.patch("ray._private.services.get_node", _patient_get_node()),
-        _own_token(),
     ):
         yield
 
