@@ -1,8 +1,9 @@
-"""The browser for tests of pages, wherever they stand; all other fixtures are in tests/."""
+"""The browser and the token of Ray for tests, wherever they stand; all else is in tests/."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,10 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# All sessions of Ray have this token. Otherwise each process writes one into the home folder and
+# keeps what it wrote, which another process, or a test with a home of its own, replaces.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 _INSTALLED = ("chromium", "chromium-browser", "google-chrome")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import secrets
 import signal
 import threading
 from contextlib import contextmanager
@@ -21,10 +20,6 @@ from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 # Property tests draw the same examples on every run, and have no time limit.
 settings.register_profile("tryage", derandomize=True, deadline=None)
 settings.load_profile("tryage")
-
-# All sessions of Ray have this token. Otherwise each process writes one into the home folder and
-# keeps what it wrote, which another process, or a test with a home of its own, replaces.
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture
