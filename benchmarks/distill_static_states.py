@@ -45,6 +45,7 @@ from tryage.perception.tokenizer import head_and_tail
 from tryage.perception.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from tryage.core.arrays import Float32Array, Int64Array
@@ -137,6 +138,34 @@ def compare(
     ]
 
 
+def distillation_parser(description: str | None, n_seeds: int) -> argparse.ArgumentParser:
+    """Return the arguments of the commands that teach the states of texts to a smaller encoder."""
+    parser = argument_parser(description, n_seeds)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
+    parser.add_argument("--texts", type=int, default=16_000)
+    return parser
+
+
+def read_texts(
+    arguments: argparse.Namespace, *, seen: bool = False
+) -> tuple[HiddenStateEncoder, dict[str, QTable], list[str], Float32Array]:
+    """Return the language model, the judged sets, the texts to learn from, and their states."""
+    reader = HiddenStateEncoder(
+        arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
+    )
+    tables = {name: draw_prompts(load(name), arguments.prompts) for name in arguments.sets}
+    texts = draw_texts(list(tables.values()), arguments.texts, seen=seen)
+    states = stored_states(reader, f"texts_{fingerprint(*texts)[:8]}", texts, arguments.states)
+    return reader, tables, texts, states
+
+
+def markdown_head(labels: Sequence[str]) -> str:
+    """Write the head of a table of `markdown_row`."""
+    shares = [f"{label} closes" for label in labels]
+    head = ["set", "prompts x experts", "seeds", *labels, *COMPARED, *shares, "lead, points"]
+    return "| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|"
+
+
 def markdown_row(found: Sequence[Evaluation], labels: Sequence[str]) -> str:
     """Write mean scores over seeds, the shares of the gap that encoders close, and the leads."""
     cells = [found[0].name, f"{found[0].n_prompts:,} x {found[0].n_experts:,}", str(len(found))]
@@ -157,25 +186,16 @@ def markdown_row(found: Sequence[Evaluation], labels: Sequence[str]) -> str:
 
 def main() -> None:
     """Train one table, and compare routers on it with those on the bundled table and the states."""
-    parser = argument_parser(__doc__, 3)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
-    parser.add_argument("--texts", type=int, default=16_000)
+    parser = distillation_parser(__doc__, 3)
     parser.add_argument("--seen", action="store_true", help="learn from judged prompts, too")
     parser.add_argument("--out", type=Path, help="where the table is saved")
     arguments = parser.parse_args()
-    reader = HiddenStateEncoder(
-        arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
-    )
-    tables = {name: draw_prompts(load(name), arguments.prompts) for name in arguments.sets}
-    texts = draw_texts(list(tables.values()), arguments.texts, seen=arguments.seen)
-    states = stored_states(reader, f"texts_{fingerprint(*texts)[:8]}", texts, arguments.states)
+    reader, tables, texts, states = read_texts(arguments, seen=arguments.seen)
     distilled, static = distill(texts, states), StaticEncoder.load(BUNDLED)
     if arguments.out:
         distilled.save(arguments.out)
     labels = (DISTILLED, STATIC, DEEP)
-    shares = [f"{label} closes" for label in labels]
-    head = ["set", "prompts x experts", "seeds", *labels, *COMPARED, *shares, "lead, points"]
-    print("| " + " | ".join(head) + " |", "|" + "---|" * len(head), sep="\n")
+    print(markdown_head(labels))
     for name, table in tables.items():
         own_states = stored_states(reader, name, table.prompts, arguments.states)
         encoders = {

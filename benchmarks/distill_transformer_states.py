@@ -18,29 +18,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import SETS, load
 from distill_encoders import STUDENT_LAYERS, find_teacher
-from distill_static_states import LAYERS, compare, draw_texts, main_components, markdown_row
+from distill_static_states import (
+    compare,
+    distillation_parser,
+    main_components,
+    markdown_head,
+    markdown_row,
+    read_texts,
+)
 from distill_students import drop_layers, principal_axes, train_transformer
 from distill_teacher import Teacher, embed_with_cache
-from hidden_states import (
-    BUNDLED,
-    COMPARED,
-    POOLINGS,
-    STATIC,
-    TEMPLATE,
-    argument_parser,
-    draw_prompts,
-    stored_states,
-)
+from hidden_states import BUNDLED, STATIC
 
-from tryage.checkpoint import fingerprint
 from tryage.learning.evaluation.trained_router import CachingEncoder
 from tryage.learning.training.finetune import export_encoder
 from tryage.learning.training.optimizer import Schedule
 from tryage.perception.encoder import BUNDLED_TRANSFORMER, StaticEncoder
 from tryage.perception.head import l2_normalize
-from tryage.perception.hidden_state import HiddenStateEncoder
 from tryage.perception.transformer import TransformerEncoder
 
 if TYPE_CHECKING:
@@ -86,17 +81,10 @@ def distill(
 
 def main() -> None:
     """Train two students, and compare routers on them with those on the bundled encoders."""
-    parser = argument_parser(__doc__, 5)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
-    parser.add_argument("--texts", type=int, default=16_000)
+    parser = distillation_parser(__doc__, 5)
     parser.add_argument("--out", type=Path, default=Path("build/distilled_transformer"))
     arguments = parser.parse_args()
-    reader = HiddenStateEncoder(
-        arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
-    )
-    tables = {name: draw_prompts(load(name), arguments.prompts) for name in arguments.sets}
-    texts = draw_texts(list(tables.values()), arguments.texts, seen=False)
-    states = stored_states(reader, f"texts_{fingerprint(*texts)[:8]}", texts, arguments.states)
+    _, tables, texts, states = read_texts(arguments)
     teacher = Teacher.load(find_teacher())
     embeddings = embed_with_cache(teacher, texts, arguments.out / "teacher")
     with_states = goal_with_states(embeddings, states)
@@ -106,9 +94,7 @@ def main() -> None:
         SHIPPED: CachingEncoder(TransformerEncoder.load(BUNDLED_TRANSFORMER)),
         STATIC: CachingEncoder(StaticEncoder.load(BUNDLED)),
     }
-    shares = [f"{label} closes" for label in encoders]
-    head = ["set", "prompts x experts", "seeds", *encoders, *COMPARED, *shares, "lead, points"]
-    print("| " + " | ".join(head) + " |", "|" + "---|" * len(head), sep="\n")
+    print(markdown_head(list(encoders)))
     for name, table in tables.items():
         found = compare(name, table, encoders, arguments.seeds)
         print(markdown_row(found, list(encoders)), flush=True)
