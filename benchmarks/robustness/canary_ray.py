@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import secrets
 import socket
 import sys
 import time
@@ -40,6 +41,10 @@ _PATIENCE = {  # so that no run fails on a busy machine
     "RAY_worker_niceness": "0",  # Ray lets all other processes go before its workers
 }
 
+# Ray keeps the token of its first session for as long as the process lives. Each run has a home
+# folder of its own, where Ray would look for that token in vain.
+_TOKEN = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+
 
 # Ray's session -----------------------------------------------------------------------------------
 
@@ -49,33 +54,16 @@ def _session_folder(sweep: Sweep, **variables: str) -> Iterator[None]:
     """Let Ray keep its session in the folder of the run, and wait for it as long as it takes."""
     variables = {
         **_PATIENCE,
+        "RAY_AUTH_TOKEN": _TOKEN,
         **variables,
         "RAY_TMPDIR": str(sweep.folder / "ray"),
         "PYTHONPATH": os.pathsep.join([str(sweep.folder), *map(os.path.abspath, sys.path)]),
     }
     with (
-        _own_token(),
         sweep.environment(**variables),
         mock.patch("ray._private.services.get_node", _patient_get_node()),
     ):
         yield
-
-
-@contextmanager
-def _own_token() -> Iterator[None]:
-    """Let Ray read the token of its sessions again, since each run has a home folder of its own.
-
-    Ray keeps the token for as long as the process lives. In another home folder it would write no
-    new one, and its servers, which find none there, would not start.
-    """
-    from ray._raylet import AuthenticationTokenLoader
-
-    loader = AuthenticationTokenLoader.instance()
-    loader.reset_cache()
-    try:
-        yield
-    finally:
-        loader.reset_cache()
 
 
 def _patient_get_node() -> Any:
