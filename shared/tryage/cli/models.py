@@ -8,6 +8,7 @@ import typer
 
 from tryage.cli.options import JsonFlag, format_count, format_value
 from tryage.cli.terminal import echo, echo_error, echo_json, echo_table, format_table
+from tryage.core.costs import UNKNOWN_PRICES
 from tryage.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 
 _UNKNOWN_PRICE = (
-    "it counts as 15 and 75 USD per million tokens, with a weight on cost as the dearest, and "
+    f"it counts as {UNKNOWN_PRICES}, with a weight on cost as the dearest, and "
     "max_cost leaves it out"
 )
 

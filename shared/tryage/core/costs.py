@@ -29,6 +29,7 @@ REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a k
 # USD per million tokens that are assumed where the price is unknown: those of a dear model, the
 # same in every library. Unknown is never free.
 UNKNOWN_INPUT_PRICE, UNKNOWN_OUTPUT_PRICE = 15.0, 75.0
+UNKNOWN_PRICES = f"{UNKNOWN_INPUT_PRICE:g} and {UNKNOWN_OUTPUT_PRICE:g} USD per million tokens"
 UNKNOWN_LATENCY = 30.0  # seconds to an answer that are assumed where they are unknown
 
 _TYPICAL_PROMPT_TOKENS = 500.0

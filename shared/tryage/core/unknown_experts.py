@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tryage.core.cache import get_or_compute
+from tryage.core.costs import UNKNOWN_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -84,8 +85,8 @@ def describe_unknown(
 _QUALITY = "Nothing is known of {names}: how well they answer is guessed from the name and price."
 
 _PRICE = (
-    "The prices of {names} are unknown: they count as 15 and 75 USD per million tokens, with a "
-    "weight on cost as the dearest, and max_cost leaves them out."
+    f"The prices of {{names}} are unknown: they count as {UNKNOWN_PRICES}, with a weight on cost "
+    "as the dearest, and max_cost leaves them out."
 )
 
 _ALIASES = "A known model under a name of your own needs its known name alone: aliases=['gpt-5']."
