@@ -63,7 +63,7 @@ def test_overrides_that_would_change_nothing_are_refused(write, overrides, said)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("tryage.toml", "a" + ".a" * 2_000 + " = 1\n"),
+        ("tryage.toml", "a" + ".a" * 200 + " = 1\n"),  # tomli 2.5 itself refuses 1,000
         ("tryage.toml", "a = " + "[" * 400 + "]" * 400),
         ("tryage.json", '{"a": ' + "[" * 400 + "]" * 400 + "}"),
     ],
