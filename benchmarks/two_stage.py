@@ -107,10 +107,11 @@ def main() -> None:
     parser = argument_parser(__doc__, 5)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
     parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=list(POOLINGS))
+    parser.add_argument("--layers", nargs="+", type=int, default=list(LAYERS))
     parser.add_argument("--seconds", type=float, default=0.12, help="of a prompt, of one core")
     arguments = parser.parse_args()
     encoder = HiddenStateEncoder(
-        arguments.model, LAYERS, arguments.pooling, template=TEMPLATE, dtype="bfloat16"
+        arguments.model, arguments.layers, arguments.pooling, template=TEMPLATE, dtype="bfloat16"
     )
     static = CachingEncoder(StaticEncoder.load(BUNDLED_FOLDER / "encoder"))
     for name in arguments.sets:
