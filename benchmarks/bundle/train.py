@@ -218,7 +218,7 @@ def train_perception(
     return fit(
         anchored.table,
         encoder,
-        config=FitConfig(rank=32, tfidf_dim=96, form=False),
+        config=FitConfig(rank=32, tfidf_dim=256, form=False),
         expected_losses=lambda _: anchored.expected,
         prompt_weights=anchored.weights,
         checkpoint=checkpoint,

@@ -3,7 +3,8 @@
 Outcome sets are mostly exams: none of them holds a greeting, a title or a proof. These requests say
 how hard such kinds are. No model answered them, so their difficulty is set, in logits of a loss: an
 easy one is one that nearly every model of today meets, a hard one is one that few do. A text from
-another prompt, or none, stands beside each, so that neither length nor topic gives it away.
+another prompt, or none, stands beside each, so that neither length nor topic gives it away. Short
+ones from templates stand alone; every model of today meets the trivial ones.
 
 Everything that is trained on them is to be judged on real outcomes and on `prompts.jsonl`, never on
 these.
@@ -17,13 +18,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from templates import filled_templates
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 REQUESTS_FILE = Path(__file__).parent / "requests.txt"
 TRANSLATIONS_FOLDER = Path(__file__).parent / "translations"
 
-DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
+DIFFICULTY = {"trivial": -5.5, "easy": -3.5, "middle": -1.5, "hard": 0.7}
 """The logit of the loss of a model of average ability."""
 
 LENGTHS = {"easy": (60, 200, 500, 900, 900, 900, 900), "middle": (200, 900), "hard": (40, 150)}
@@ -56,7 +59,7 @@ _END_MARKS = ".?!\u3002\uff1f\uff01"  # and those of Chinese and Japanese
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A prompt whose difficulty is set by its kind; `level` is "easy", "middle" or "hard"."""
+    """A prompt whose difficulty is set by its kind; `level` is one of `DIFFICULTY`."""
 
     prompt: str
     language: str
@@ -90,13 +93,17 @@ def _read(file: Path) -> list[Anchor]:
 
 
 def make_anchors(texts: Sequence[str], seed: int = 0) -> list[Anchor]:
-    """Return each request alone or with parts of `texts`, in several variants."""
+    """Return each request alone or with parts of `texts`, in several variants, and short ones."""
     generator = random.Random(seed)  # noqa: S311 - not for security
-    return [
+    found = [
         Anchor(prompt, request.language, request.level)
         for request in read_requests()
         for prompt in _variants(request, texts, generator)
     ]
+    short = (
+        Anchor(prompt, language, level) for language, level, prompt in filled_templates(generator)
+    )
+    return [*found, *short]
 
 
 def _variants(request: Anchor, texts: Sequence[str], generator: random.Random) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Measures whether a router tells hard prompts from easy ones: where the dear model is worth it.
 
-    python benchmarks/difficulty/measure.py [ROUTER_FOLDER]
+    python benchmarks/difficulty/measure.py [ROUTER_FOLDER] [--short [--part test]]
 
 The gain is the predicted loss of the cheap model minus that of the dear one. The figure is the
-area under the ROC curve of the gain, hard prompts against easy ones: .5 is chance. The 200 prompts
-were written for this, half of each kind are short and half long, and no router is trained on them.
+area under the ROC curve of the gain, hard prompts against easy ones: .5 is chance. With it stands
+how many easy and hard prompts go to the dear model by default. The 200 prompts were written for
+this, half of each kind are short and half long; with `--short`, the 235 short ones are read. No
+router is trained on any of them.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from pools import PAIRS, router_over
-from prompts import DifficultyPrompt, read_prompts
+from prompts import PROMPTS_FILE, SHORT_PROMPTS_FILE, DifficultyPrompt, read_prompts
 
 from tryage import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,11 +35,17 @@ def predicted_gains(
     router: Router, dear: str, cheap: str, prompts: Sequence[str]
 ) -> NDArray[np.float64]:
     """Return the predicted loss of the cheap model minus that of the dear one, `(n_prompts,)`."""
-    losses = [
-        {ranked.name: ranked.predicted_loss for ranked in decision.ranking}
-        for decision in router_over([dear, cheap], router).route_batch(list(prompts))
-    ]
-    return np.array([loss[cheap] - loss[dear] for loss in losses])
+    return decide(router, dear, cheap, prompts)[0]
+
+
+def decide(
+    router: Router, dear: str, cheap: str, prompts: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the gains `(n_prompts,)`, and which prompts go to the dear model, `(n_prompts,)`."""
+    decisions = router_over([dear, cheap], router).route_batch(list(prompts))
+    losses = [{one.name: one.predicted_loss for one in d.ranking} for d in decisions]
+    is_dear = np.array([decision.expert.name == dear for decision in decisions])
+    return np.array([loss[cheap] - loss[dear] for loss in losses]), is_dear
 
 
 def auc(values: NDArray[np.float64], is_hard: NDArray[np.bool_]) -> float:
@@ -66,22 +74,38 @@ def main() -> None:
     """Print the AUC of each pair, and their mean by length, language and kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("router", nargs="?", type=Path, help="a folder; the bundled one without it")
-    router = Router.from_pretrained(parser.parse_args().router)
-    prompts = read_prompts()
+    parser.add_argument("--short", action="store_true", help="read the 235 short prompts")
+    parser.add_argument("--part", choices=("development", "test"), help="of the short prompts")
+    arguments = parser.parse_args()
+    prompts = read_prompts(SHORT_PROMPTS_FILE if arguments.short else PROMPTS_FILE)
+    prompts = [one for one in prompts if arguments.part in {None, one.part}]
+    print(markdown_report(Router.from_pretrained(arguments.router), prompts))
+
+
+def markdown_report(router: Router, prompts: Sequence[DifficultyPrompt]) -> str:
+    """Return the figures of all pairs, and their means by length, language and kind."""
     texts, is_hard = [p.prompt for p in prompts], np.array([p.hard for p in prompts])
-    gains = {pair: predicted_gains(router, *pair, texts) for pair in PAIRS}
-    print("| dear, cheap | AUC | mean gain, easy | mean gain, hard |\n|---|---:|---:|---:|")
-    for (dear, cheap), gain in gains.items():
-        means = f"{gain[~is_hard].mean():+.4f} | {gain[is_hard].mean():+.4f}"
-        print(f"| {dear}, {cheap} | {auc(gain, is_hard):.3f} | {means} |")
-    values = [auc(gain, is_hard) for gain in gains.values()]
+    found = {pair: decide(router, *pair, texts) for pair in PAIRS}
+    values = [auc(gain, is_hard) for gain, _ in found.values()]
     by_length = auc(np.array([float(len(text)) for text in texts]), is_hard)
-    print(f"| mean of pairs (lowest {min(values):.3f}) | {np.mean(values):.3f} | | |")
-    print(f"| length alone | {by_length:.3f} | | |\n\n| part | mean AUC of pairs |\n|---|---:|")
+    lines = ["| dear, cheap | AUC | easy to the dear | hard to the dear |", "|---|---:|---:|---:|"]
+    for value, ((dear, cheap), (_, is_dear)) in zip(values, found.items(), strict=True):
+        shares = f"{is_dear[~is_hard].mean():.0%} | {is_dear[is_hard].mean():.0%}"
+        lines.append(f"| {dear}, {cheap} | {value:.3f} | {shares} |")
+    to_dear = np.array([is_dear for _, is_dear in found.values()])
+    means = f"{to_dear[:, ~is_hard].mean():.0%} | {to_dear[:, is_hard].mean():.0%}"
+    lines.append(f"| mean of pairs (lowest {min(values):.3f}) | {np.mean(values):.3f} | {means} |")
+    lines += [f"| length alone | {by_length:.3f} | | |", "", "| part | mean AUC of pairs |"]
+    return "\n".join([*lines, "|---|---:|", *_part_lines([g for g, _ in found.values()], prompts)])
+
+
+def _part_lines(
+    gains: Sequence[NDArray[np.float64]], prompts: Sequence[DifficultyPrompt]
+) -> Iterator[str]:
     for part_of in (_length, _language, _kind):
-        parts = [part_aucs(gain, prompts, part_of) for gain in gains.values()]
-        for part in parts[0]:
-            print(f"| {part} | {np.mean([found[part] for found in parts]):.3f} |")
+        found = [part_aucs(gain, prompts, part_of) for gain in gains]
+        for part in found[0]:
+            yield f"| {part} | {np.mean([one[part] for one in found]):.3f} |"
 
 
 def _length(prompt: DifficultyPrompt) -> str:

@@ -26,11 +26,19 @@ def predict(perception, *experts):
     return prediction.losses, prediction.std
 
 
+def ability_std(perception, *experts):
+    """Return how uncertain the ability of each expert is, `(n_experts, n_prompts)`."""
+    known = perception.for_library(Library(experts))
+    return known.ability_std_at(known.predict(PROMPTS).positions).T
+
+
 @pytest.mark.parametrize("reference", [KNOWN, "gpt-4o", "openai:gpt-4o", "GPT-4o-2024-11-20"])
 def test_the_quality_is_that_of_the_measured_reference_and_less_certain(perception, reference):
     losses, std = predict(perception, Expert(KNOWN), Expert("mine", about_as_good_as=reference))
     np.testing.assert_allclose(losses[:, 1], losses[:, 0], atol=1e-6)
-    assert (std[:, 1] > 1.2 * std[:, 0]).all()
+    assert (std[:, 1] > std[:, 0]).all()
+    known, told = ability_std(perception, Expert(KNOWN), Expert("mine", about_as_good_as=reference))
+    assert (told > 2 * known).all()
 
 
 def test_own_facts_do_not_change_the_quality_that_is_told(perception):
@@ -50,9 +58,11 @@ def test_a_reference_that_nobody_measured_is_judged_by_its_public_facts(percepti
 
 def test_a_reference_may_be_another_expert_of_the_library(perception):
     base = Expert("base", parameters=7e9, aliases=("b",))
-    losses, std = predict(perception, base, Expert("tuned", about_as_good_as="b"))
+    experts = (base, Expert("tuned", about_as_good_as="b"))
+    losses, _ = predict(perception, *experts)
     np.testing.assert_allclose(losses[:, 1], losses[:, 0], atol=1e-5)
-    assert std[:, 1].mean() > std[:, 0].mean()
+    known, told = ability_std(perception, *experts)
+    assert (told > known).all()
 
 
 def test_an_unknown_reference_is_an_error_that_suggests_near_names(perception):

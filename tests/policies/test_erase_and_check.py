@@ -187,7 +187,7 @@ def test_with_a_fallback_the_price_lies_between_it_and_that_of_the_text_alone() 
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("Translate good morning into Spanish, please.", "hilt osoba"),
+        ("Translate good morning into Spanish, please.", "evolu"),
         ("Write a polite email to my landlord about the broken heating in the kitchen.", "elektro"),
     ],
 )

@@ -27,9 +27,9 @@ def test_the_same_seed_makes_the_same_prompts() -> None:
     assert make_anchors(TEXTS, seed=3) != make_anchors(TEXTS, seed=4)
 
 
-def test_hard_requests_are_harder_than_middle_ones_and_these_than_easy_ones() -> None:
-    assert LOGITS["hard"] > LOGITS["middle"] > LOGITS["easy"]
-    assert {request.level for request in read_requests()} == set(LOGITS)
+def test_hard_requests_are_harder_than_middle_ones_and_these_than_easy_and_trivial_ones() -> None:
+    assert LOGITS["hard"] > LOGITS["middle"] > LOGITS["easy"] > LOGITS["trivial"]
+    assert {anchor.level for anchor in make_anchors(TEXTS)} == set(LOGITS)
 
 
 def test_each_language_has_easy_and_hard_requests() -> None:

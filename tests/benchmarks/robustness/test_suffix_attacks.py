@@ -57,7 +57,7 @@ def test_a_dozen_tokens_reach_the_dear_model_unless_they_are_erased(router, atta
 @pytest.mark.parametrize("fallback", [None, "claude-sonnet-4-6"])
 def test_a_victim_answers_as_the_router_does(router: Router, fallback) -> None:
     policy = EraseAndCheck(fallback=fallback)
-    texts = [PROMPT, MAIL, f"{PROMPT} hilt osoba", "hi", "Prove that 2 is irrational. " * 9]
+    texts = [PROMPT, MAIL, f"{PROMPT} evolu", "hi", "Prove that 2 is irrational. " * 9]
     victim = Victim(router, BALANCED, policy)
     chosen = [router.library.names[i] for i in victim.choices(texts)]
     decided = router.with_policy(policy).route_batch(texts, "balanced")
