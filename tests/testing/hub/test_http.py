@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from http.server import HTTPServer
 
 import httpx
 import pytest
@@ -104,3 +105,21 @@ def test_a_server_answers_at_its_address_until_its_block_ends():
         assert httpx.get(server.url).content == b"ok"
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
+
+
+def test_a_port_is_not_used_twice_in_a_process(monkeypatch):
+    with LoopbackServer(lambda _: FakeResponse(200)) as first:
+        port = first.server_port
+    binds, bind = [], HTTPServer.server_bind
+
+    def bind_to_the_same_port_first(server):
+        if not binds:
+            server.server_address = ("127.0.0.1", port)
+        binds.append(port)
+        bind(server)
+
+    monkeypatch.setattr(HTTPServer, "server_bind", bind_to_the_same_port_first)
+    with LoopbackServer(lambda _: FakeResponse(200)) as second:
+        assert second.server_port != port
+        assert httpx.get(second.url).status_code == 200
+    assert len(binds) == 2

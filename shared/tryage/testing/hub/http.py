@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
+    _used_ports: ClassVar[set[int]] = set()
 
     def __init__(self, answer: Callable[[FakeRequest], FakeResponse], port: int = 0) -> None:
         self.answer = answer
@@ -200,6 +201,20 @@ class LoopbackServer(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         """Stop serving and close all connections."""
         self.close()
+
+    def server_bind(self) -> None:
+        """Bind to the given port, or to one that no server of this process had before.
+
+        Clients keep connections by address, and those of an event loop that has ended fail.
+        """
+        is_any = self.server_address[1] == 0
+        super().server_bind()
+        while is_any and self.server_port in self._used_ports:
+            self.socket.close()
+            self.socket = socket.socket(self.address_family, self.socket_type)
+            self.server_address = ("127.0.0.1", 0)
+            super().server_bind()
+        self._used_ports.add(self.server_port)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that disconnect; print any other error, because it is a bug here."""
