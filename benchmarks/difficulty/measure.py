@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="read the 235 short prompts")
     parser.add_argument("--part", choices=("development", "test"), help="of the short prompts")
     arguments = parser.parse_args()
+    if arguments.part and not arguments.short:
+        parser.error("--part is of the short prompts; add --short")
     prompts = read_prompts(SHORT_PROMPTS_FILE if arguments.short else PROMPTS_FILE)
     prompts = [one for one in prompts if arguments.part in {None, one.part}]
     print(markdown_report(Router.from_pretrained(arguments.router), prompts))
