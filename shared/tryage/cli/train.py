@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -344,9 +345,11 @@ def evaluate(
         check_folds,
         make_routing_method,
     )
+    from tryage.perception.question import find_questions
 
     table = read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
+    table = replace(table, prompts=find_questions(table.prompts))
     pretrained = _pretrained(encoder_path, None, from_scratch=from_scratch)
     encoder = CachingEncoder(resolve_encoder(encoder_path, layers, pooling))
     others = {

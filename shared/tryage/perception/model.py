@@ -24,6 +24,7 @@ from tryage.perception.abilities import (
 from tryage.perception.head import LatentPositions, mix_positions
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.preferred import MEASURE, preferred_losses
+from tryage.perception.question import find_questions
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.perception.unmeasured import Beliefs, LibraryPerception, ObservedExperts
 
@@ -143,7 +144,11 @@ class LearnedPerception(Perception):
         return self.predict_from_features(self.extract_features(prompts), columns)
 
     def extract_features(self, prompts: Sequence[str]) -> Float32Array:
-        """Encode prompts once, and return their features `phi(z)`, `(batch, d)`."""
+        """Encode prompts once, and return their features `phi(z)`, `(batch, d)`.
+
+        Of a prompt that brings retrieved text along, the question is read.
+        """
+        prompts = find_questions(prompts)
         embeddings = self.encoder.encode(prompts)
         return self.feature_extractor.extract(prompts, embeddings, self.encoder.token_ids(prompts))
 

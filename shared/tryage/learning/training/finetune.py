@@ -20,6 +20,7 @@ from tryage.errors import PersistenceError, QTableError
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import write_encoder_header
+from tryage.perception.question import find_questions
 from tryage.perception.tokenizer import clean_prompts, head_and_tail
 from tryage.perception.tokenizer_file import read_tokenizer
 from tryage.perception.transformer import (
@@ -123,7 +124,8 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     _check_start(start)
     config = config or FinetuneConfig()
     tokenizer = read_tokenizer(start / TOKENIZER_FILE)
-    ids = _token_ids(tokenizer, table.prompts, config.max_length)
+    questions = find_questions(table.prompts)
+    ids = _token_ids(tokenizer, questions, config.max_length)
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
     compressed = compress_losses(table.losses)
     targets = replace(table, losses=compressed.losses) if compressed else table

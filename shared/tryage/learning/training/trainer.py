@@ -39,6 +39,7 @@ from tryage.learning.training.transfer import (
 from tryage.learning.training.uncertainty import with_uncertainty
 from tryage.perception.head import UNNAMED_CATEGORY
 from tryage.perception.model import LearnedPerception
+from tryage.perception.question import find_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +105,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         pretrained: A router to start from, with the same encoder, such as the bundled one. Its
             words, categories and ability space are features of the new perception, and what it
             expects of the experts is the prior of their mean losses.
-        embeddings: The prompts' embeddings `(n_prompts, dim)`, if they are known already.
+        embeddings: The embeddings of the prompts, `(n_prompts, dim)`, if they are known already;
+            of those that bring retrieved text along, of their questions.
         expected_losses: A model of losses in [0, 1] that returns the expected ones of a table,
             `(n_prompts, n_experts)`, without gaps; needed where sources share few experts, such as
             `item_response.expected_losses`.
@@ -122,6 +124,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     config = config or FitConfig()
     check_table(table)
+    table = replace(table, prompts=find_questions(table.prompts))
     source = None if pretrained is None else pretrained_perception(pretrained, encoder)
     expected = None if expected_losses is None else expected_losses(table)
     compressed = compress_losses(table.losses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from tryage.core.perception import SecondStage
 from tryage.core.validation import check_number
 from tryage.learning.training.trainer import FitConfig, check_table, fit
 from tryage.perception.abilities import MIN_STANDARD_ERRORS
+from tryage.perception.question import find_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +72,7 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
     """
     config = config or FitConfig()
     check_table(table)
+    table = replace(table, prompts=find_questions(table.prompts))
     loss_per_second = check_number("loss_per_second", loss_per_second)
     seconds = None if seconds is None else check_number("seconds", seconds)
     encoders = (encoder, slow_encoder)

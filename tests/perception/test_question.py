@@ -1,0 +1,134 @@
+"""Of a prompt that brings retrieved text along, the question is read."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index.core.prompts import default_prompts
+
+from tryage import Router
+from tryage.perception.question import MIN_CONTEXT, find_question, find_questions
+
+QUESTION = "Prove that the schedule is optimal, and derive a bound on its cost."
+
+PAGE = (
+    "You may return any item within 30 days. Shoes must be unworn. Refunds take five days.\n\n"
+    "Question: how do I return shoes?\nAnswer: by post, in their box.\n\n"
+    "Employees get 1.75 days of leave a month. Sources: handbook, page 3.\n\n"
+) * 4
+
+# The prompts of frameworks and habits of people, with the source of each.
+TEMPLATES = {
+    "LangChain, rlm/rag-prompt": (
+        "You are an assistant for question-answering tasks. Use the following pieces of retrieved "
+        "context to answer the question. If you don't know the answer, just say that you don't "
+        "know.\nQuestion: {question} \nContext: {context} \nAnswer:"
+    ),
+    "LangChain, the chain that stuffs": (
+        "Use the following pieces of context to answer the question at the end. If you don't know "
+        "the answer, just say that you don't know.\n\n{context}\n\nQuestion: {question}\n"
+        "Helpful Answer:"
+    ),
+    "Haystack": (
+        "Given these documents, answer the question.\nDocuments:\n{context}\nQuestion: {question}\n"
+        "Answer:"
+    ),
+    "DSPy": "[[ ## context ## ]]\n{context}\n\n[[ ## question ## ]]\n{question}\n\n",
+    "Chinese, with tags": "<已知信息>{context}</已知信息>\n<问题>{question}</问题>",
+    "German": "Kontext:\n{context}\n\nFrage: {question}\nAntwort:",
+    "Russian": "Контекст:\n{context}\n\nВопрос: {question}\nОтвет:",
+    "Korean": "#Question:\n{question}\n\n#Context:\n{context}\n\n#Answer:",
+    "Arabic": "السؤال: {question}\n\nالسياق:\n{context}\n\nالإجابة:",
+    "JSON": '{{\n  "query": "{question}",\n  "passages": ["{context}"]\n}}',
+}
+
+
+def fill(template: str) -> str:
+    return template.format(question=QUESTION, context=PAGE)
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_the_named_question_is_read_alone(template):
+    assert find_question(fill(template)).strip('",\n ') == QUESTION
+
+
+@pytest.mark.parametrize(
+    "name", ["DEFAULT_TEXT_QA_PROMPT_TMPL", "DEFAULT_TREE_SUMMARIZE_TMPL"], ids=str
+)
+def test_the_question_of_a_prompt_of_llamaindex_is_read_alone(name):
+    prompt = getattr(default_prompts, name).format(query_str=QUESTION, context_str=PAGE)
+    assert find_question(prompt) == QUESTION
+
+
+def test_a_prompt_of_llamaindex_that_refines_is_read_without_its_page():
+    prompt = default_prompts.DEFAULT_REFINE_PROMPT_TMPL.format(
+        query_str=QUESTION, existing_answer="By post.", context_msg=PAGE
+    )
+    read = find_question(prompt)
+    assert read.startswith(QUESTION)
+    assert "Refunds" not in read
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<documents>\n<document index='1'>\n{context}\n</document>\n</documents>\n\n{question}",
+        "Context:\n[CONTEXT 0]:\n{context}\n[END CONTEXT 0]\n\n{question}",
+        'Use the articles delimited by triple quotes below:\n"""\n{context}\n"""\n{question}',
+        "Here is the knowledge base:\n{context}\nThe above is the knowledge base.\n\n{question}",
+    ],
+    ids=["tags", "brackets", "quotes", "sentences"],
+)
+def test_text_with_an_end_is_left_out_where_no_part_is_named_as_the_question(template):
+    read = find_question(fill(template))
+    assert QUESTION in read
+    assert "Refunds" not in read
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "Question: what is a context?\nAnswer:",
+        "Context: " + "short page. " * 5 + "\nQuestion: why?",
+        "Write an essay on the sources of the Rhine. " * 20,
+        "Question: Which document ended the war?\n" + "A. A treaty. B. A letter.\n" * 20 + "Answer:",
+        "User: hello\nAssistant: hi, which documents?\nUser: " + "this one, please. " * 30,
+        '{"document_id": 3, "query_cost": "2.20", "query_block": {"table": "documents"}}' * 5,
+        "Translate into French:\n\n" + PAGE,
+    ],
+    ids=range(8),
+)
+def test_a_prompt_without_named_retrieved_text_is_read_whole(prompt):
+    assert find_question(prompt) == prompt
+
+
+def test_the_options_of_a_question_belong_to_it():
+    asked = "Which one is true?\nA. The first.\nB. The second."
+    prompt = f"Read the passage and answer the question.\nPassage: {PAGE}\nQuestion: {asked}\nAnswer:"
+    assert find_question(prompt) == asked
+
+
+def test_what_was_read_is_read_the_same_again():
+    for template in TEMPLATES.values():
+        read = find_question(fill(template))
+        assert find_question(read) == read
+
+
+def test_the_two_ends_of_a_very_long_page_are_enough():
+    prompt = TEMPLATES["LangChain, the chain that stuffs"].format(
+        question=QUESTION, context="A page about the river. " * 100_000
+    )
+    assert find_question(prompt) == QUESTION
+
+
+def test_a_router_predicts_for_a_prompt_what_it_predicts_for_its_question():
+    perception = Router.from_pretrained().perception
+    prompts = [fill(template) for name, template in TEMPLATES.items() if name != "JSON"]
+    losses = perception.predict([QUESTION, *prompts]).losses
+    assert (losses[1:] == losses[0]).all()
+
+
+def test_less_than_a_page_hides_no_question():
+    template = "Context: {context}\nQuestion: {question}\nAnswer:"
+    short = template.format(context="x" * (MIN_CONTEXT // 2), question=QUESTION)
+    assert find_questions([short, fill(template)]) == [short, QUESTION]
