@@ -91,7 +91,9 @@ def test_text_with_an_end_is_left_out_where_no_part_is_named_as_the_question(tem
         "Question: what is a context?\nAnswer:",
         "Context: " + "short page. " * 5 + "\nQuestion: why?",
         "Write an essay on the sources of the Rhine. " * 20,
-        "Question: Which document ended the war?\n" + "A. A treaty. B. A letter.\n" * 20 + "Answer:",
+        "Question: Which document ended the war?\n"
+        + "A. A treaty. B. A letter.\n" * 20
+        + "Answer:",
         "User: hello\nAssistant: hi, which documents?\nUser: " + "this one, please. " * 30,
         '{"document_id": 3, "query_cost": "2.20", "query_block": {"table": "documents"}}' * 5,
         "Translate into French:\n\n" + PAGE,
@@ -104,7 +106,9 @@ def test_a_prompt_without_named_retrieved_text_is_read_whole(prompt):
 
 def test_the_options_of_a_question_belong_to_it():
     asked = "Which one is true?\nA. The first.\nB. The second."
-    prompt = f"Read the passage and answer the question.\nPassage: {PAGE}\nQuestion: {asked}\nAnswer:"
+    prompt = (
+        f"Read the passage and answer the question.\nPassage: {PAGE}\nQuestion: {asked}\nAnswer:"
+    )
     assert find_question(prompt) == asked
 
 
@@ -131,4 +135,4 @@ def test_a_router_predicts_for_a_prompt_what_it_predicts_for_its_question():
 def test_less_than_a_page_hides_no_question():
     template = "Context: {context}\nQuestion: {question}\nAnswer:"
     short = template.format(context="x" * (MIN_CONTEXT // 2), question=QUESTION)
-    assert find_questions([short, fill(template)]) == [short, QUESTION]
+    assert find_questions([short, fill(template)]) == (short, QUESTION)

@@ -11,6 +11,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tryage.perception.template_words import (
+    ABOVE,
+    ANSWER,
+    ASKING,
+    CLOSING,
+    CONTEXT,
+    LETTERS,
+    PAGE,
+    QUESTION,
+    TASK,
+    USER,
+)
 from tryage.perception.tokenizer import excerpt
 
 if TYPE_CHECKING:
@@ -20,49 +32,30 @@ MIN_CONTEXT = 250  # characters of retrieved text; less hides no question
 
 _MAX_INSTRUCTION = 1_200  # characters at the beginning, where a template mentions retrieved text
 
-_MAX_ENDING = 400  # characters after the question, or of a question without a name
+_MAX_ENDING = 400  # characters after the question, or of a last paragraph that asks
 
-# How the names of the parts of a template begin, in the languages of many users.
-_CONTEXT = (
-    *("context", "document", "passage", "excerpt", "chunk", "snippet", "article", "source"),
-    *("retriev", "knowledge", "facts", "search result", "kontext", "dokument", "quelle"),
-    *("auszug", "auszüg", "abschnitt", "wissen", "extrait", "fuente", "fragment", "fonte"),
-    *("trecho", "contesto", "estratt", "bronnen", "контекст", "документ", "фрагмент"),
-    *("bağlam", "belge", "문맥", "컨텍스트", "문서", "참고", "السياق", "المستند", "المقاطع"),
-    *("وثائق", "संदर्भ", "दस्तावेज", "上下文", "已知信息", "参考", "资料", "文档", "知识"),
-    *("コンテキスト", "文脈", "資料", "文書", "参考情報"),
-)
-_QUESTION = (
-    *("question", "query", "queries", "frage", "requête", "pregunta", "consulta", "pergunta"),
-    *("domanda", "vraag", "pytanie", "вопрос", "запрос", "soru", "질문", "السؤال", "سؤال"),
-    *("प्रश्न", "सवाल", "问题", "提问", "質問"),
-)
-_USER = (
-    *("user", "customer", "human", "nutzer", "benutzer", "kunde", "utilisateur", "client"),
-    *("usuario", "usuário", "cliente", "utente", "gebruiker", "kullanıcı", "사용자", "用户"),  # noqa: RUF001 - Turkish
-)
-_ANSWER = (
-    *("answer", "response", "reply", "output", "assistant", "antwort", "réponse", "respuesta"),
-    *("resposta", "risposta", "antwoord", "odpowied", "ответ", "cevap", "yanıt", "답변"),  # noqa: RUF001 - Turkish
-    *("الإجابة", "الجواب", "उत्तर", "जवाब", "答案", "回答"),
-)
-_ABOVE = re.compile(
-    r"\W*(?:the )?(?:above|end of|oben|ci-dessus|arriba|acima|выше|上述|以上|上記)", re.IGNORECASE
-)
+_MAX_REST = 600  # characters of a question with its instructions that are read together
+
+_KINDS = {
+    "question": QUESTION,
+    "context": CONTEXT,
+    "page": PAGE,
+    "user": USER,
+    "answer": ANSWER,
+}
+_PAGE_KINDS = frozenset(("context", "page", "announcement"))
+
 _MAX_NAME = 60  # characters
-_MAX_NAME_WORDS = 7
+_MAX_NAME_WORDS, _MAX_PAGE_WORDS = 7, 2
 _MAX_INFLECTION = 3  # characters of an ending
-_CLOSING_WORDS = frozenset(
-    ("information", "message", "text", "follows", "input", "user", "below", "list")
-)
-_KINDS = {"question": _QUESTION, "context": _CONTEXT, "user": _USER, "answer": _ANSWER}
 _MAX_UNSPACED_NAME = 12  # characters, of a script without spaces between words
 
+_PUNCTUATION = " \t#*>-=[(<\"'"
 _WORD = re.compile(r"[^\W\d_]+")
 _LINE = re.compile(r"[^\n]+")
 _COLON = "[:\uff1a]"
 _NAME = re.compile(
-    r"(?P<marks>[ \t#>*_=\[({\"'\-]*)(?P<name>[^\n:\uff1a<>{}\",;]{1,60}?)"
+    rf"(?P<marks>[ \t#>*_=\[({{\"'\-]*)(?P<name>[^\n:\uff1a<>{{}}\",;]{{1,{_MAX_NAME}}}?)"
     rf"(?P<closing>[ \t#*_=\])}}\"'\-]*)(?P<colon>{_COLON}[ \t*\"]*|$)"
 )
 # <context>...</context>, [CONTEXT]...[/CONTEXT] and [CONTEXT 0]: ... [END CONTEXT 0]
@@ -71,8 +64,25 @@ _SECTION = re.compile(
     r"(?P<inside>.*?)[<\[](?:/|END )(?P=name)[>\]]",
     re.IGNORECASE | re.DOTALL,
 )
-_RULE = re.compile(r"\s*^[ \t]*(-{3,}|={3,}|#{3,}|\*{3,}|`{3}|\"{3}|'{3})\w*[ \t]*$", re.MULTILINE)
+# Text between two lines of the same mark, three or more times, such as --- or triple quotes.
+_FENCED = re.compile(
+    r"^[ \t]*(?P<rule>-{3,}|={3,}|#{3,}|\*{3,}|`{3}|\"{3}|'{3}|>{3})\w*[ \t]*\n"
+    r"(?P<inside>.*?)\n[ \t]*(?:(?P=rule)|<{3})[ \t]*(?=\n|\Z|<\|)",
+    re.MULTILINE | re.DOTALL,
+)
+_QUOTED_QUESTION = re.compile(
+    rf"(?:question|query)[ \t]*{_COLON}[ \t]*(?P<mark>['\"])(?P<inside>[^\n]+?)(?P=mark)[ \t,.]",
+    re.IGNORECASE,
+)
+# The turns of chat templates: of Llama 3, of ChatML, of Gemma and of Mistral.
+_USER_TURN = re.compile(
+    r"(?:<\|start_header_id\|>user<\|end_header_id\|>|<\|im_start\|>user|<start_of_turn>user"
+    r"|\[INST\])"
+    r"(?P<inside>.*?)(?:<\|eot_id\|>|<\|im_end\|>|<end_of_turn>|\[/INST\]|\Z)",
+    re.DOTALL,
+)
 _EMPTY_PART = re.compile(rf"\n[^\n:\uff1a]{{0,40}}{_COLON}[ \t]*\Z")
+_GAP = "\0"  # where retrieved text was
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,9 @@ class _Label:
     end: int
 
 
-def find_questions(prompts: Sequence[str]) -> list[str]:
+def find_questions(prompts: Sequence[str]) -> tuple[str, ...]:
     """Return the questions of prompts that bring retrieved text along, and other prompts whole."""
-    return [find_question(prompt) for prompt in prompts]
+    return tuple(map(find_question, prompts))
 
 
 def find_question(prompt: str) -> str:
@@ -96,10 +106,10 @@ def find_question(prompt: str) -> str:
     """
     if len(prompt) < MIN_CONTEXT:
         return prompt
-    text = excerpt(prompt)
-    if not _mentions(text[:_MAX_INSTRUCTION], _CONTEXT):
+    text = excerpt(prompt).replace(_GAP, " ")
+    if not _mentions(text[:_MAX_INSTRUCTION], (*CONTEXT, *PAGE)):
         return prompt
-    question = _question_of(text).strip()
+    question = (_question_of(text) or "").replace(_GAP, "").strip()
     is_shorter = len(question) <= len(text) - MIN_CONTEXT
     return question if question and is_shorter else prompt
 
@@ -109,31 +119,72 @@ def _mentions(text: str, stems: Sequence[str]) -> bool:
     return any(stem in folded for stem in stems)  # faster than one pattern of all
 
 
-def _question_of(text: str) -> str:
-    """Return the part that asks, or all but the retrieved text."""
-    rest = _without_sections(text)
-    rest = _without_context(rest, list(_labels(rest)))
-    is_shorter = len(rest) < len(text)
+def _question_of(text: str) -> str | None:
+    """Return the part that asks, None if no part is named as retrieved text."""
+    turns = _USER_TURN.findall(text)
+    rest = _without_context(turns[-1] if turns else text)
+    if turns and len(rest) <= _MAX_REST:
+        return rest
     labels = list(_labels(rest))
     kinds = {label.kind for label in labels}
-    if is_shorter or kinds & {"context"}:
-        return _part_named("question", rest, labels) or _part_named("user", rest, labels) or rest
-    if kinds & {"announcement"} or _is_announced(rest):
-        return _part_named("question", rest, labels) or rest
+    is_named = _GAP in rest or "context" in kinds
+    if not is_named and "page" not in kinds and not _is_announced(rest):
+        return None
+    quoted = _QUOTED_QUESTION.search(rest)
+    if quoted:
+        return quoted["inside"]
+    asked = _part_named("question", rest, labels)
+    if asked is None and is_named:
+        asked = _part_named("user", rest, labels)
+    if asked is None:
+        asked = _ending(rest, is_named=_GAP in rest)
+    return _outside(rest) if asked is None else asked
+
+
+# Leaving out retrieved text that has an end -------------------------------------------------------
+
+
+def _without_context(text: str) -> str:
+    """Put a gap in the place of retrieved text between tags, rules, or sentences about it."""
+    rest = _SECTION.sub(_replace_section, text)
+    if _is_announced(rest) or any(one.kind in _PAGE_KINDS for one in _labels(rest)):
+        rest = _FENCED.sub(_replace_fenced, rest)
+    return _without_announced(rest)
+
+
+def _replace_section(section: re.Match[str]) -> str:
+    """Leave out a section that is named as retrieved text; a question keeps a line for its name."""
+    name = section["name"]
+    if _mentions(name, (*CONTEXT, *PAGE)):
+        return f"\n{_GAP}\n"
+    is_question = _mentions(name, (*QUESTION, *USER))
+    return f"\n{name}:\n{section['inside']}\n" if is_question else section[0]
+
+
+def _replace_fenced(fenced: re.Match[str]) -> str:
+    is_page = len(fenced["inside"]) >= MIN_CONTEXT
+    return f"{_GAP}\n" if is_page else fenced[0]
+
+
+def _without_announced(text: str) -> str:
+    """Leave out what stands between a sentence that announces a page and one that closes it."""
+    for label in _labels(text):
+        if label.kind in {"context", "announcement"}:
+            end = next(
+                (line.end() for line in _LINE.finditer(text, label.end) if _closes(line[0])),
+                None,
+            )
+            return text if end is None else f"{text[: label.start]}{_GAP}\n{text[end:]}"
     return text
 
 
-def _without_sections(text: str) -> str:
-    """Leave out the sections that are named as retrieved text; others keep a line for the name."""
+def _closes(line: str) -> bool:
+    """Tell whether a sentence says that retrieved text ends."""
+    begins = line.lstrip(_PUNCTUATION).casefold().startswith(ABOVE)
+    return begins and len(line) <= _MAX_ENDING and _mentions(line, (*CONTEXT, *PAGE))
 
-    def replace(section: re.Match[str]) -> str:
-        name = section["name"]
-        if _mentions(name, _CONTEXT):
-            return "\n"
-        is_question = _mentions(name, (*_QUESTION, *_USER))
-        return f"\n{name}:\n{section['inside']}\n" if is_question else section[0]
 
-    return _SECTION.sub(replace, text)
+# Names of parts -----------------------------------------------------------------------------------
 
 
 def _labels(text: str) -> Iterator[_Label]:
@@ -155,90 +206,104 @@ def _may_be_name(line: str) -> bool:
 def _kind_of(match: re.Match[str], *, is_whole_line: bool) -> str | None:
     """Return the kind of the part that a line names, None if the line is plain text."""
     name, colon = match["name"], match["colon"]
-    if name in {"Q", "q"} and colon:
-        return "question"
-    words = _WORD.findall(name.casefold())
-    is_name = bool(colon) or (is_whole_line and (len(words) <= 2 or bool(match["marks"].strip())))
-    if not is_name:
+    if colon and name.casefold() in LETTERS:
+        return LETTERS[name.casefold()]
+    words, is_heading = _WORD.findall(name.casefold()), "#" in match["marks"]
+    if not (colon or (is_whole_line and (len(words) <= 2 or match["marks"].strip()))):
         return None
     is_unspaced = not name.isascii() and len(name) <= _MAX_UNSPACED_NAME
     for kind, stems in _KINDS.items():
-        if _is_name_of(words, stems) or (is_unspaced and _mentions(name, stems)):
+        is_short = kind != "page" or len(words) <= _MAX_PAGE_WORDS
+        if is_short and _is_name_of(words, stems, is_heading=is_heading):
+            return kind
+        if is_unspaced and _mentions(name, stems):
             return kind
     return None
 
 
-def _is_name_of(words: Sequence[str], stems: tuple[str, ...]) -> bool:
+def _is_name_of(words: Sequence[str], stems: tuple[str, ...], *, is_heading: bool) -> bool:
     """Tell whether a name of a few words ends, or plainly begins, with one of these words."""
     if not words or len(words) > _MAX_NAME_WORDS:
         return False
-    decisive = [words[-1]]
-    if words[-1] in _CLOSING_WORDS:
-        decisive += words[:-1]
+    counts = words if is_heading or words[-1] in CLOSING else words[-1:]
     return any(
-        word.startswith(stems)
-        and any(len(word) <= len(stem) + _MAX_INFLECTION for stem in stems if word.startswith(stem))
-        for word in decisive
+        word.startswith(stem) and len(word) <= len(stem) + _MAX_INFLECTION
+        for word in counts
+        for stem in stems
     )
 
 
 def _announces(line: str) -> bool:
     """Tell whether a sentence says that retrieved text comes next."""
-    ending = line.rstrip().casefold()
-    is_ending = ending.endswith((":", "\uff1a", "below.", "below"))
-    return is_ending and _mentions(line, _CONTEXT) and not _ABOVE.match(line)
+    is_ending = line.rstrip().casefold().endswith((":", "\uff1a", "below.", "below"))
+    return is_ending and _mentions(line, CONTEXT) and not _closes(line)
 
 
 def _is_announced(text: str) -> bool:
     """Tell whether a template says what to do with retrieved text."""
-    lines = text[:_MAX_INSTRUCTION].splitlines()
     return any(
-        len(line) <= _MAX_ENDING
-        and _mentions(line, _CONTEXT)
-        and (_mentions(line, _QUESTION) or _mentions(line, _ANSWER))
-        for line in lines
+        len(line) <= _MAX_ENDING and _mentions(line, CONTEXT) and _mentions(line, TASK)
+        for line in text[:_MAX_INSTRUCTION].splitlines()
     )
 
 
-def _without_context(text: str, labels: Sequence[_Label]) -> str:
-    """Leave out the parts that are named as retrieved text and have a certain end."""
-    parts, position = [], 0
-    for label in labels:
-        is_context = label.kind in {"context", "announcement"}
-        end = _end_of_context(text, label.end) if is_context else None
-        if end is not None and label.start >= position:
-            parts.append(text[position : label.start])
-            position = end
-    return "\n".join([*parts, text[position:]])
-
-
-def _end_of_context(text: str, start: int) -> int | None:
-    """Return where retrieved text ends: a line like the one before it, or a sentence after it."""
-    rule = _RULE.match(text, start)
-    if rule:
-        closing = re.compile(rf"^[ \t]*{re.escape(rule[1])}[ \t]*$", re.MULTILINE)
-        found = closing.search(text, rule.end())
-        return found.end() if found else None
-    for line in _LINE.finditer(text, start):
-        is_short = len(line[0]) <= _MAX_ENDING
-        if is_short and _ABOVE.match(line[0]) and _mentions(line[0], _CONTEXT):
-            return line.end()
-    return None
+# The part that asks -------------------------------------------------------------------------------
 
 
 def _part_named(kind: str, text: str, labels: Sequence[_Label]) -> str | None:
     """Return the part that is named as the question, None if there is none.
 
-    If one stands before the retrieved text, it is that one; otherwise the last one, since a page
-    of questions and answers has such names, too.
+    A page of questions and answers has such names, too. If none of them comes last, without an
+    answer, it is the first one, before the page.
     """
-    kinds = ["context" if one.kind == "announcement" else one.kind for one in labels]
+    kinds = ["context" if one.kind in _PAGE_KINDS else one.kind for one in labels]
     if kind not in kinds:
         return None
     first, last = kinds.index(kind), len(kinds) - 1 - kinds[::-1].index(kind)
-    is_before = "context" in kinds[first:] and "context" not in kinds[:first]
-    chosen = first if is_before else last
-    stop = next((one.start for one in labels[chosen + 1 :] if one.kind != kind), len(text))
-    if not is_before and len(text) - stop > _MAX_ENDING:
-        return None  # what follows is no end of a template
-    return _EMPTY_PART.sub("", text[labels[chosen].end : stop].strip()) or None
+    if not _is_answered(text, labels[last:]):
+        return _part(text, labels[last:], kind)
+    is_before = _GAP in text[labels[first].start :] or "context" in kinds[first:]
+    is_after = _GAP in text[: labels[first].start] or "context" in kinds[:first]
+    return _part(text, labels[first:], kind) if is_before and not is_after else None
+
+
+def _is_answered(text: str, labels: Sequence[_Label]) -> bool:
+    """Tell whether text stands after the answer's name, or too much after the question."""
+    stops = [one.start for one in labels[1:]] + [len(text)]
+    if any(one.kind in _PAGE_KINDS for one in labels) or len(text) - stops[0] > _MAX_ENDING:
+        return True
+    answers = (i for i, one in enumerate(labels) if one.kind == "answer")
+    return any(text[labels[i].end : stops[i]].strip(" \t\n*#") for i in answers)
+
+
+def _part(text: str, labels: Sequence[_Label], kind: str) -> str | None:
+    stop = next((one.start for one in labels[1:] if one.kind != kind), len(text))
+    part = text[labels[0].end : stop].partition(_GAP)[0].strip()
+    return _EMPTY_PART.sub("", part) or None
+
+
+def _ending(text: str, *, is_named: bool) -> str | None:
+    """Return what stands after a name such as "A customer writes:" at the end of a text.
+
+    Where no retrieved text is named, only the name can do so: "Use the context above to answer:".
+    """
+    lines = [line for line in text.splitlines() if line.strip()][-3:]
+    for i in range(len(lines) - 1, -1, -1):
+        name, colon, asked = lines[i].replace("\uff1a", ":").rpartition(": ")
+        if not colon and lines[i].rstrip().endswith((":", "\uff1a")):
+            name, asked = lines[i], "\n".join(lines[i + 1 :])
+        is_asking = len(name) <= 2 * _MAX_NAME and _mentions(name, ASKING)
+        if asked.strip() and is_asking and (is_named or _mentions(name, CONTEXT)):
+            return asked
+    return None
+
+
+def _outside(text: str) -> str | None:
+    """Return what stands around a gap, or after it if there are long instructions before it."""
+    before, gap, after = text.rpartition(_GAP)
+    if not gap:
+        return None
+    if len(before) + len(after) <= _MAX_REST:
+        return before + after
+    paragraph = after.strip().rpartition("\n\n")[2]
+    return paragraph if 0 < len(paragraph) <= _MAX_ENDING else before + after
