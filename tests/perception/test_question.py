@@ -35,9 +35,9 @@ TEMPLATES = {
     "DSPy": "[[ ## context ## ]]\n{context}\n\n[[ ## question ## ]]\n{question}\n\n",
     "Chinese, with tags": "<已知信息>{context}</已知信息>\n<问题>{question}</问题>",
     "German": "Kontext:\n{context}\n\nFrage: {question}\nAntwort:",
-    "Russian": "Контекст:\n{context}\n\nВопрос: {question}\nОтвет:",
+    "Russian": "Контекст:\n{context}\n\nВопрос: {question}\nОтвет:",  # noqa: RUF001 - Russian
     "Korean": "#Question:\n{question}\n\n#Context:\n{context}\n\n#Answer:",
-    "Arabic": "السؤال: {question}\n\nالسياق:\n{context}\n\nالإجابة:",
+    "Arabic": "السؤال: {question}\n\nالسياق:\n{context}\n\nالإجابة:",  # noqa: RUF001 - Arabic
     "JSON": '{{\n  "query": "{question}",\n  "passages": ["{context}"]\n}}',
 }
 
@@ -66,6 +66,23 @@ def test_a_prompt_of_llamaindex_that_refines_is_read_without_its_page():
     read = find_question(prompt)
     assert read.startswith(QUESTION)
     assert "Refunds" not in read
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Passages:\n{context}\n\nCustomer message:\n{question}\n\nNia:",
+        "Excerpts:\n{context}\n\nHuman: hello\nAI: hi\nHuman: {question}\nAI:",
+        "Answer from these documents.\n---\n{context}\n---\n@bot, a colleague wants to know: {question}",
+        "Answer this query: '{question}' with this provided context: {context}",
+        "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>",
+        "[INST] Context:\n{context}\n---\nQuestion: {question} [/INST]",
+        "# Retrieved from the wiki\n{context}\n\n# Message of the user\n{question}\n\n# Reply",
+    ],
+    ids=["message", "transcript", "line", "quoted", "ChatML", "Mistral", "headings"],
+)
+def test_what_a_person_says_is_read_alone_behind_retrieved_text(template):
+    assert find_question(fill(template)) == QUESTION
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ _MAX_INSTRUCTION = 1_200  # characters at the beginning, where a template mentio
 
 _MAX_ENDING = 400  # characters after the question, or of a last paragraph that asks
 
+_MAX_SENTENCES = 700  # characters of a line that says what to do with retrieved text
+
 _MAX_REST = 600  # characters of a question with its instructions that are read together
 
 _KINDS = {
@@ -64,21 +66,23 @@ _SECTION = re.compile(
     r"(?P<inside>.*?)[<\[](?:/|END )(?P=name)[>\]]",
     re.IGNORECASE | re.DOTALL,
 )
-# Text between two lines of the same mark, three or more times, such as --- or triple quotes.
+# [page 1 begin]...[page 1 end]
+_NUMBERED = re.compile(r"\[(?P<name>[^\[\]\n]{1,40}) begin\].*?\[(?P=name) end\]", re.DOTALL)
+# Text between two lines of the same marks, such as --- or triple quotes, or of >>> and <<<.
 _FENCED = re.compile(
-    r"^[ \t]*(?P<rule>-{3,}|={3,}|#{3,}|\*{3,}|`{3}|\"{3}|'{3}|>{3})\w*[ \t]*\n"
-    r"(?P<inside>.*?)\n[ \t]*(?:(?P=rule)|<{3})[ \t]*(?=\n|\Z|<\|)",
+    r"^[ \t]*(?:(?P<rule>[^\w\s]{3,})\w*|[^\n]{0,40}[<>]{3}[^\n]{0,40})[ \t]*\n"
+    r"(?P<inside>.*?)\n[ \t]*(?:(?P=rule)|[^\n<>]{0,40}[<>]{3}[^\n]{0,40})[ \t]*(?=\n|\Z|<\|)",
     re.MULTILINE | re.DOTALL,
 )
 _QUOTED_QUESTION = re.compile(
     rf"(?:question|query)[ \t]*{_COLON}[ \t]*(?P<mark>['\"])(?P<inside>[^\n]+?)(?P=mark)[ \t,.]",
     re.IGNORECASE,
 )
-# The turns of chat templates: of Llama 3, of ChatML, of Gemma and of Mistral.
+# The turns of a person in chat templates: of Llama 3, ChatML, Gemma, Cohere and Mistral.
 _USER_TURN = re.compile(
     r"(?:<\|start_header_id\|>user<\|end_header_id\|>|<\|im_start\|>user|<start_of_turn>user"
-    r"|\[INST\])"
-    r"(?P<inside>.*?)(?:<\|eot_id\|>|<\|im_end\|>|<end_of_turn>|\[/INST\]|\Z)",
+    r"|<\|USER_TOKEN\|>|\[INST\])"
+    r"(.*?)(?:<\|eot_id\|>|<\|im_end\|>|<end_of_turn>|<\|END_OF_TURN_TOKEN\|>|\[/INST\]|\Z)",
     re.DOTALL,
 )
 _EMPTY_PART = re.compile(rf"\n[^\n:\uff1a]{{0,40}}{_COLON}[ \t]*\Z")
@@ -107,9 +111,11 @@ def find_question(prompt: str) -> str:
     if len(prompt) < MIN_CONTEXT:
         return prompt
     text = excerpt(prompt).replace(_GAP, " ")
-    if not _mentions(text[:_MAX_INSTRUCTION], (*CONTEXT, *PAGE)):
-        return prompt
-    question = (_question_of(text) or "").replace(_GAP, "").strip()
+    turns = _USER_TURN.findall(text)
+    asked = turns[-1] if turns else text
+    if _mentions(asked[:_MAX_INSTRUCTION], (*CONTEXT, *PAGE)):
+        asked = _question_of(asked) or asked
+    question = asked.replace(_GAP, "").strip()
     is_shorter = len(question) <= len(text) - MIN_CONTEXT
     return question if question and is_shorter else prompt
 
@@ -121,14 +127,10 @@ def _mentions(text: str, stems: Sequence[str]) -> bool:
 
 def _question_of(text: str) -> str | None:
     """Return the part that asks, None if no part is named as retrieved text."""
-    turns = _USER_TURN.findall(text)
-    rest = _without_context(turns[-1] if turns else text)
-    if turns and len(rest) <= _MAX_REST:
-        return rest
-    labels = list(_labels(rest))
-    kinds = {label.kind for label in labels}
-    is_named = _GAP in rest or "context" in kinds
-    if not is_named and "page" not in kinds and not _is_announced(rest):
+    rest = _without_context(text)
+    labels = _labels(rest)
+    is_named = _GAP in rest or _names_page(labels)
+    if not is_named and not _is_announced(rest):
         return None
     quoted = _QUOTED_QUESTION.search(rest)
     if quoted:
@@ -137,7 +139,7 @@ def _question_of(text: str) -> str | None:
     if asked is None and is_named:
         asked = _part_named("user", rest, labels)
     if asked is None:
-        asked = _ending(rest, is_named=_GAP in rest)
+        asked = _ending(rest, is_named=is_named)
     return _outside(rest) if asked is None else asked
 
 
@@ -146,9 +148,10 @@ def _question_of(text: str) -> str | None:
 
 def _without_context(text: str) -> str:
     """Put a gap in the place of retrieved text between tags, rules, or sentences about it."""
-    rest = _SECTION.sub(_replace_section, text)
-    if _is_announced(rest) or any(one.kind in _PAGE_KINDS for one in _labels(rest)):
-        rest = _FENCED.sub(_replace_fenced, rest)
+    rest = _NUMBERED.sub(f"\n{_GAP}\n", _SECTION.sub(_replace_section, text))
+    unfenced = _FENCED.sub(_replace_fenced, rest)
+    if unfenced != rest and (_is_announced(rest) or _names_page(_labels(rest))):
+        rest = unfenced
     return _without_announced(rest)
 
 
@@ -168,14 +171,13 @@ def _replace_fenced(fenced: re.Match[str]) -> str:
 
 def _without_announced(text: str) -> str:
     """Leave out what stands between a sentence that announces a page and one that closes it."""
-    for label in _labels(text):
-        if label.kind in {"context", "announcement"}:
-            end = next(
-                (line.end() for line in _LINE.finditer(text, label.end) if _closes(line[0])),
-                None,
-            )
-            return text if end is None else f"{text[: label.start]}{_GAP}\n{text[end:]}"
-    return text
+    closing = next((line for line in _LINE.finditer(text) if _closes(line[0])), None)
+    if closing is None:
+        return text
+    opening = next(
+        (one for one in _labels(text[: closing.start()]) if one.kind in _PAGE_KINDS), None
+    )
+    return text if opening is None else f"{text[: opening.start]}{_GAP}\n{text[closing.end() :]}"
 
 
 def _closes(line: str) -> bool:
@@ -187,14 +189,23 @@ def _closes(line: str) -> bool:
 # Names of parts -----------------------------------------------------------------------------------
 
 
-def _labels(text: str) -> Iterator[_Label]:
-    """Yield the names of the parts of a template, in their order."""
+def _labels(text: str) -> list[_Label]:
+    """Return the names of the parts of a template, in their order."""
+    return list(_find_labels(text))
+
+
+def _names_page(labels: Sequence[_Label]) -> bool:
+    """Tell whether one of the names is that of retrieved text."""
+    return any(label.kind in _PAGE_KINDS for label in labels)
+
+
+def _find_labels(text: str) -> Iterator[_Label]:
     for line in _LINE.finditer(text):
         match = _NAME.match(line[0]) if _may_be_name(line[0]) else None
         kind = _kind_of(match, is_whole_line=match.end() == len(line[0])) if match else None
         if match and kind:
             yield _Label(kind, line.start(), line.start() + match.end())
-        elif len(line[0]) <= _MAX_ENDING and _announces(line[0]):
+        elif len(text) - line.end() >= MIN_CONTEXT and _announces(line[0]):
             yield _Label("announcement", line.end(), line.end())
 
 
@@ -226,23 +237,24 @@ def _is_name_of(words: Sequence[str], stems: tuple[str, ...], *, is_heading: boo
     if not words or len(words) > _MAX_NAME_WORDS:
         return False
     counts = words if is_heading or words[-1] in CLOSING else words[-1:]
-    return any(
-        word.startswith(stem) and len(word) <= len(stem) + _MAX_INFLECTION
-        for word in counts
-        for stem in stems
-    )
+    return any(_is_form_of(word, stems) for word in counts if word.startswith(stems))
+
+
+def _is_form_of(word: str, stems: tuple[str, ...]) -> bool:
+    return any(word.startswith(stem) and len(word) <= len(stem) + _MAX_INFLECTION for stem in stems)
 
 
 def _announces(line: str) -> bool:
     """Tell whether a sentence says that retrieved text comes next."""
     is_ending = line.rstrip().casefold().endswith((":", "\uff1a", "below.", "below"))
-    return is_ending and _mentions(line, CONTEXT) and not _closes(line)
+    is_sentence = is_ending and len(line) <= _MAX_INSTRUCTION
+    return is_sentence and _mentions(line, CONTEXT) and not _closes(line)
 
 
 def _is_announced(text: str) -> bool:
     """Tell whether a template says what to do with retrieved text."""
     return any(
-        len(line) <= _MAX_ENDING and _mentions(line, CONTEXT) and _mentions(line, TASK)
+        len(line) <= _MAX_SENTENCES and _mentions(line, CONTEXT) and _mentions(line, TASK)
         for line in text[:_MAX_INSTRUCTION].splitlines()
     )
 
@@ -270,7 +282,7 @@ def _part_named(kind: str, text: str, labels: Sequence[_Label]) -> str | None:
 def _is_answered(text: str, labels: Sequence[_Label]) -> bool:
     """Tell whether text stands after the answer's name, or too much after the question."""
     stops = [one.start for one in labels[1:]] + [len(text)]
-    if any(one.kind in _PAGE_KINDS for one in labels) or len(text) - stops[0] > _MAX_ENDING:
+    if _names_page(labels) or len(text) - stops[0] > _MAX_ENDING:
         return True
     answers = (i for i, one in enumerate(labels) if one.kind == "answer")
     return any(text[labels[i].end : stops[i]].strip(" \t\n*#") for i in answers)

@@ -16,20 +16,25 @@ CONTEXT = (
 )
 """Retrieved text."""
 
-PAGE = ("source", "facts", "results", "reference", "info", "text", "tekst", "metin", "النص")
+PAGE = (
+    *("source", "facts", "results", "reference", "info", "text", "background", "catalog", "notes"),
+    *("guideline", "extract", "exhibit", "citation", "items", "content", "files", "tekst", "metin"),
+    *("النص", "网页", "tài liệu"),
+)
 """Retrieved text and other things: these count as a name, not within a sentence."""
 
 QUESTION = (
-    *("question", "query", "queries", "frage", "requête", "pregunta", "consulta", "pergunta"),
+    *("question", "query", "frage", "requête", "pregunta", "consulta", "pergunta"),
     *("domanda", "vraag", "pytani", "вопрос", "запрос", "soru", "질문", "السؤال", "سؤال"),
-    *("प्रश्न", "सवाल", "问题", "提问", "質問"),
+    *("प्रश्न", "सवाल", "问题", "提问", "質問", "問い合わせ", "dúvida", "câu hỏi", "استشارة"),
 )
 """What is asked."""
 
 USER = (
     *("user", "customer", "human", "nutzer", "benutzer", "kunde", "utilisateur", "client"),
     *("usuario", "usuário", "cliente", "utente", "gebruiker", "klant", "użytkownik"),
-    *("пользовател", "kullanıcı", "사용자", "المستخدم", "用户"),  # noqa: RUF001 - Turkish
+    *("пользовател", "사용자", "المستخدم", "用户", "người dùng"),
+    "kullanıcı",  # noqa: RUF001 - Turkish
 )
 """The person that asks, whose name may stand before the question."""
 
@@ -47,7 +52,10 @@ TASK = (
 )
 """What a sentence has that says what to do with retrieved text."""
 
-ASKING = (*QUESTION, *USER, "ask", "want", "know", "answer")
+ASKING = (
+    *(*QUESTION, *USER, "ask", "want", "know", "answer", "wrote", "writes", "says", "message"),
+    *("schreibt", "dit ", "écrit", "escrib", "escreve", "scrive", "пишет", "消息"),
+)
 """What a line before the question has, such as "A customer wants to know:"."""
 
 ABOVE = (
