@@ -73,7 +73,7 @@ def test_a_prompt_of_llamaindex_that_refines_is_read_without_its_page():
     [
         "Passages:\n{context}\n\nCustomer message:\n{question}\n\nNia:",
         "Excerpts:\n{context}\n\nHuman: hello\nAI: hi\nHuman: {question}\nAI:",
-        "<|im_start|>system\n{context}\n<|im_start|>user\n{question}<|im_end|>",
+        "Answer from these documents.\n---\n{context}\n---\n@bot, someone asks: {question}",
         "Answer this query: '{question}' with this provided context: {context}",
         "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>",
         "[INST] Context:\n{context}\n---\nQuestion: {question} [/INST]",
