@@ -153,3 +153,24 @@ def test_less_than_a_page_hides_no_question():
     template = "Context: {context}\nQuestion: {question}\nAnswer:"
     short = template.format(context="x" * (MIN_CONTEXT // 2), question=QUESTION)
     assert find_questions([short, fill(template)]) == (short, QUESTION)
+
+
+def test_of_an_agent_that_thinks_aloud_the_question_is_read_at_every_step():
+    steps = "".join(
+        f"Thought: look it up\nAction: search\nAction Input: refunds {i}\nObservation: {PAGE}\n"
+        for i in range(10)
+    )
+    prompt = (  # hwchase17/react, the prompt of LangChain's agents that think aloud
+        "Answer the following questions as best you can. You have access to the following tools:\n"
+        "\nsearch(query) - find pages\n\nUse the following format:\n\n"
+        "Question: the input question you must answer\n"
+        "Thought: you should always think about what to do\n"
+        "Action: the action to take, should be one of [search]\n"
+        "Action Input: the input to the action\nObservation: the result of the action\n"
+        "... (this Thought/Action/Action Input/Observation can repeat N times)\n"
+        "Thought: I now know the final answer\n"
+        "Final Answer: the final answer to the original input question\n\nBegin!\n\n"
+    )
+    for n_steps in (1, 10):
+        part = steps[: len(steps) * n_steps // 10]
+        assert find_question(f"{prompt}Question: {QUESTION}\n{part}Thought:") == QUESTION

@@ -86,6 +86,7 @@ _USER_TURN = re.compile(
     re.DOTALL,
 )
 _EMPTY_PART = re.compile(rf"\n[^\n:\uff1a]{{0,40}}{_COLON}[ \t]*\Z")
+_BEGIN = "\nBegin!"  # of agents that think aloud: what stands before it explains the steps
 _GAP = "\0"  # where retrieved text was
 
 
@@ -127,7 +128,7 @@ def _mentions(text: str, stems: Sequence[str]) -> bool:
 
 def _question_of(text: str) -> str | None:
     """Return the part that asks, None if no part is named as retrieved text."""
-    rest = _without_context(text)
+    rest = _without_context(text.rpartition(_BEGIN)[2])
     labels = _labels(rest)
     is_named = _GAP in rest or _names_page(labels)
     if not is_named and not _is_announced(rest):

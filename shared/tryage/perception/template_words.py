@@ -19,9 +19,12 @@ CONTEXT = (
 PAGE = (
     *("source", "facts", "results", "reference", "info", "text", "background", "catalog", "notes"),
     *("guideline", "extract", "exhibit", "citation", "items", "content", "files", "tekst", "metin"),
-    *("النص", "网页", "tài liệu"),
+    *("النص", "网页", "tài liệu", "observation", "thought", "action"),
 )
-"""Retrieved text and other things: these count as a name, not within a sentence."""
+"""Retrieved text and other things: these count as a name, not within a sentence.
+
+The last ones are the steps of an agent that thinks aloud (ReAct, Yao et al., 2023).
+"""
 
 QUESTION = (
     *("question", "query", "frage", "requête", "pregunta", "consulta", "pergunta"),
