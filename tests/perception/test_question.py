@@ -73,13 +73,12 @@ def test_a_prompt_of_llamaindex_that_refines_is_read_without_its_page():
     [
         "Passages:\n{context}\n\nCustomer message:\n{question}\n\nNia:",
         "Excerpts:\n{context}\n\nHuman: hello\nAI: hi\nHuman: {question}\nAI:",
-        "Answer from these documents.\n---\n{context}\n---\n@bot, someone asks: {question}",
         "Answer this query: '{question}' with this provided context: {context}",
         "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>",
         "[INST] Context:\n{context}\n---\nQuestion: {question} [/INST]",
         "# Retrieved from the wiki\n{context}\n\n# Message of the user\n{question}\n\n# Reply",
     ],
-    ids=["message", "transcript", "line", "quoted", "ChatML", "Mistral", "headings"],
+    ids=["message", "transcript", "quoted", "ChatML", "Mistral", "headings"],
 )
 def test_what_a_person_says_is_read_alone_behind_retrieved_text(template):
     assert find_question(fill(template)) == QUESTION
@@ -91,9 +90,10 @@ def test_what_a_person_says_is_read_alone_behind_retrieved_text(template):
         "<documents>\n<document index='1'>\n{context}\n</document>\n</documents>\n\n{question}",
         "Context:\n[CONTEXT 0]:\n{context}\n[END CONTEXT 0]\n\n{question}",
         'Use the articles delimited by triple quotes below:\n"""\n{context}\n"""\n{question}',
+        "Answer from these documents.\n---\n{context}\n---\n@bot, someone asks: {question}",
         "Here is the knowledge base:\n{context}\nThe above is the knowledge base.\n\n{question}",
     ],
-    ids=["tags", "brackets", "quotes", "sentences"],
+    ids=["tags", "brackets", "quotes", "line", "sentences"],
 )
 def test_text_with_an_end_is_left_out_where_no_part_is_named_as_the_question(template):
     read = find_question(fill(template))
@@ -174,3 +174,46 @@ def test_of_an_agent_that_thinks_aloud_the_question_is_read_at_every_step():
     for n_steps in (1, 10):
         part = steps[: len(steps) * n_steps // 10]
         assert find_question(f"{prompt}Question: {QUESTION}\n{part}Thought:") == QUESTION
+
+
+CODE = "def add(a, b):\n    return a + b\n" * 12
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        f"You are grading a quiz.\nContext: {PAGE}\nQuestion: {QUESTION}\nAnswer: Berlin\nGrade:",
+        f"Question: {QUESTION}\nContext: {PAGE}\nRephrase the question for a child to read.",
+        f"Translate into Dutch.\n\nContext:\n{PAGE}\nQuestion: {{question}}\nAnswer:",
+        f"Document this function, and keep its response.\n```python\n{CODE}```\nUse one sentence.",
+        f"Context:\n```python\n{CODE}{CODE}{CODE}```\nQuestion: is there a race?\nAnswer:",
+        "Write a letter.\nInfo: 3 pages\nClient: Port of Hull\nTone: polite\n" + "More. " * 40,
+        "Edit the article for two audiences: tenants and investors.\n\n" + "A long story. " * 40,
+        "Why does it not render?\n<ThemeContext.Provider>"
+        + "<App/>" * 60
+        + "</ThemeContext.Provider>",
+        "What does [INST] mean in a prompt? Documents say [INST] Bye [/INST] " + "and more " * 40,
+    ],
+    ids=["grade", "rephrase", "translate", "code", "bug", "form", "edit", "JSX", "marks"],
+)
+def test_a_prompt_whose_task_is_the_text_itself_is_read_whole(prompt):
+    assert find_question(prompt) == prompt
+
+
+def test_a_sentence_that_closes_the_page_and_says_what_to_do_is_kept():
+    prompt = (
+        f"You are an editor. Here is the article:\n{PAGE}\nThe above article is dry. Make it fun."
+    )
+    assert find_question(prompt) == prompt or "Make it fun" in find_question(prompt)
+
+
+def test_numbered_questions_are_read_together():
+    prompt = f"Context:\n{PAGE}\nQuestion 1: Why?\nQuestion 2: {QUESTION}\nAnswer:"
+    assert find_question(prompt).startswith("Why?")
+    assert find_question(prompt).endswith(QUESTION)
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_lines_may_end_as_those_of_windows(template):
+    prompt = fill(template).replace("\n", "\r\n")
+    assert find_question(prompt).strip('",\n ') == QUESTION
