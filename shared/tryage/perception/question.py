@@ -51,7 +51,7 @@ _USER_TURN = re.compile(
 )
 # Tasks whose object is the text or the question itself. A sentence begins with the task.
 _OTHER_TASK = re.compile(
-    r"(?:^|[.!?:,]\s|\n\s*)(?:please |now |you are grading|your task is to |you must )*"
+    r"(?:^|[.!?:,]\s|\n\s*)(?:please |now |you are |your task is to |you must )*"
     r"(?:grade|grading|rate|score|judge|evaluate|rank|decompose|paraphrase|rephrase|proofread"
     r"|translate|improve|edit|verify|debug|resolve|convert)\b(?![ \t]*:)"
     r"|\b(?:impartial judge|a (?:judge|grader)|hallucination)",
