@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from templates import filled_templates
+from templates import filled_templates, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,13 +83,8 @@ def read_translated_requests() -> dict[str, list[Anchor]]:
 
 
 def _read(file: Path) -> list[Anchor]:
-    found, language, level = [], "", ""
-    for line in file.read_text("utf-8").splitlines():
-        if line.startswith("# "):
-            language, level = line[2:].split()
-        else:
-            found.append(Anchor(line.replace("\\n", "\n"), language, level))
-    return found
+    lines = read_lines(file)
+    return [Anchor(line.replace("\\n", "\n"), language, level) for language, level, line in lines]
 
 
 def make_anchors(texts: Sequence[str], seed: int = 0) -> list[Anchor]:

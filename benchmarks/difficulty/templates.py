@@ -36,13 +36,21 @@ class Templates:
     fillers: dict[str, list[str]] = field(default_factory=dict)
 
 
+def read_lines(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield each line of a file with the two words of its heading, such as `# LANGUAGE LEVEL`."""
+    first, second = "", ""
+    for line in file.read_text("utf-8").splitlines():
+        if line.startswith("# "):
+            first, second = line[2:].split()
+        else:
+            yield first, second, line
+
+
 def read_templates(files: Sequence[Path] = TEMPLATES_FILES) -> Templates:
     """Read templates and fillers; a heading is `# filler NAME` or `# LANGUAGE LEVEL`."""
-    found, kind, name = Templates(), "", ""
-    for line in chain.from_iterable(file.read_text("utf-8").splitlines() for file in files):
-        if line.startswith("# "):
-            kind, name = line[2:].split()
-        elif kind == "filler":
+    found = Templates()
+    for kind, name, line in chain.from_iterable(map(read_lines, files)):
+        if kind == "filler":
             found.fillers.setdefault(name, []).append(line)
         else:
             found.templates.append((kind, name, line))
