@@ -112,9 +112,28 @@ def test_the_cheapest_within_the_tolerance_come_first_then_the_others(
     assert totals == sorted(totals)
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 1e-7, 0.01, 1.0])
+@pytest.mark.parametrize("worth", [0.05, 30.0])
+@pytest.mark.parametrize("unit", [1.0, -1.0])
+def test_of_many_experts_the_cheapest_within_the_tolerance_come_first(tolerance, worth, unit):
+    rng = np.random.default_rng(9)
+    n = 3_000
+    experts, request = library(rng, n, 1.0), RequestBatch(np.array([700.0]))
+    losses = (unit * rng.random((1, n))).astype(np.float32)
+    losses[rng.random(losses.shape) < 0.1] = np.nan
+    preferences = Preferences({"size": 0.1}, answer_value=worth, tolerance=tolerance)
+    prediction = Prediction(losses, losses)
+    scored = score_batch(experts, preferences, DEFAULT_CONSTRAINTS, prediction, request)
+    total, usd = scored.routing_loss.total[0], scored.counted_costs(0, np.arange(n))
+    within = total <= np.nanmin(total) + tolerance
+    order = np.lexsort((losses[0], total, np.where(within, usd, 0), ~within))
+    for k in (1, 5, 200):
+        np.testing.assert_array_equal(scored.ranking(0).top(k), order[:k])
+
+
 def test_the_order_holds_over_several_blocks_of_a_large_library():
     rng = np.random.default_rng(4)
-    n = 70_001
+    n = 140_001
     experts = library(rng, n, 3.0)
     losses = rng.random((1, n), dtype=np.float32).round(3)
     request = RequestBatch(np.array([700.0]))

@@ -49,7 +49,7 @@ ANSWER_VALUE, LATENCY_VALUE = "answer_value", "latency_value"
 
 MAX_EXACT_EXPERTS = 1_024  # the exact totals of so few take less time than approximate ones
 
-_BLOCK_SIZE = 1 << 15  # numbers; a block and its intermediate results fit into the L2 cache
+_BLOCK_SIZE = 1 << 17  # numbers; a block fits into the L2 cache, and a million experts are few
 _FLOAT32_MAX_WEIGHT = 1e30  # larger weights exceed the range of single precision
 
 _MaskedValues: TypeAlias = tuple[FloatArray, BoolArray]  # values with unknown = 1, unknown mask
@@ -98,8 +98,8 @@ def compute_routing_loss(  # noqa: PLR0913 - the parts of the equation
         return _sum_static_terms([terms[name] for name in static_names], len(library), dtype)
 
     key = (dtype, *((constraints[name], active[name]) for name in static_names))
-    static_total = get_or_compute_bounded(library, key, sum_static)
-    return RoutingLoss(losses, terms, _approximate_totals(losses, static_total, dynamic_terms))
+    static = get_or_compute_bounded(library, key, sum_static) if static_names else None
+    return RoutingLoss(losses, terms, _approximate_totals(losses, static, dynamic_terms, dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +288,8 @@ class LazyTerm:
     def _fill(self, values: FloatArray) -> FloatArray:
         """Replace unknown values by what they count as."""
         if self.assumed is None:
-            filled: FloatArray = np.fmin(values, values.dtype.type(1))  # fmin(NaN, 1) is 1
+            # fmin(NaN, 1) is 1. With one number for all, numpy has no fast loop.
+            filled: FloatArray = np.fmin(values, np.ones_like(values))
         else:
             filled = np.where(np.isnan(values), self.assumed[self.prompts, None], values)
         return filled.astype(values.dtype, copy=False)
@@ -407,18 +408,27 @@ def _sum_static_terms(terms: Sequence[Term], n: int, dtype: FloatDType) -> Float
 
 
 def _approximate_totals(
-    losses: FloatArray, static_total: FloatArray, dynamic_terms: Sequence[Term]
+    losses: FloatArray,
+    static_total: FloatArray | None,
+    dynamic_terms: Sequence[Term],
+    dtype: FloatDType,
 ) -> FloatArray:
     """Add up losses `(batch, n)`, static terms `(n,)` and dynamic terms, block by block."""
     batch, n = losses.shape
-    totals = np.empty((batch, n), dtype=static_total.dtype)
+    totals = np.empty((batch, n), dtype)
     width = max(_BLOCK_SIZE // max(batch, 1), 256)
     for start in range(0, n, width):
         experts = slice(start, start + width)
-        block = totals[:, experts]
-        np.add(losses[:, experts], static_total[experts], out=block, casting="same_kind")
-        for term in dynamic_terms:
-            part = term.approximate_values(experts, static_total.dtype.type)
-            part *= term.weight
-            block += part
+        block, total = totals[:, experts], losses[:, experts]
+        parts = [] if static_total is None else [static_total[experts]]
+        parts += [_weighted_part(term, experts, dtype) for term in dynamic_terms]
+        for part in parts:
+            total = np.add(total, part, out=block, casting="same_kind")
     return totals
+
+
+def _weighted_part(term: Term, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
+    """Return approximate `lambda_j C_j` of some experts, `(k,)` or `(batch, k)`."""
+    part = term.approximate_values(experts, dtype)
+    part *= term.weight
+    return part

@@ -363,26 +363,25 @@ class Ranking(Sequence[RankedExpert]):
     @cached_property
     def _within_tolerance(self) -> NDArray[np.intp]:
         """The experts within the tolerance of the lowest total, in the order of their totals."""
-        limit, near = np.float64(self._limit), np.flatnonzero(self._may_be_within(self._limit))
-        within = near[self._totals(near) <= limit]
+        near = self._near_best
+        within = near[self._totals(near) <= np.float64(self._limit)]
         ordered: NDArray[np.intp] = within[self._argsort_totals(within)]
         return ordered
-
-    def _may_be_within(self, limit: float) -> BoolArray:
-        """Tell which experts may have an exact total of at most `limit`, `(n_experts,)`."""
-        approximate = self._evaluated_loss.approximate_total
-        if approximate is None:
-            return self._eligible
-        bound = limit + 2 * self._evaluated_loss.rounding_bound(limit)
-        return np.asarray(self._eligible & (approximate[0] <= np.float64(bound)))
 
     @cached_property
     def _limit(self) -> float:
         """The lowest total plus the tolerance; minus infinity without a tolerance."""
         if self._tolerance is None or not self._size:
             return -math.inf
-        best = self._sort_by_total(1)[:1]
-        return float(self._totals(best).item()) + self._tolerance
+        return float(self._totals(self._near_best).min()) + self._tolerance
+
+    @cached_property
+    def _near_best(self) -> NDArray[np.intp]:
+        """The experts that may be within the tolerance of the lowest total, in library order."""
+        approximate = self._evaluated_loss.approximate_total
+        if approximate is None:
+            return np.flatnonzero(self._eligible)
+        return self._candidates_within_bound(1, approximate[0], self._tolerance or 0.0)
 
     def _sort_by_total(self, k: int) -> NDArray[np.intp]:
         if k == self._losses.size:
@@ -407,17 +406,23 @@ class Ranking(Sequence[RankedExpert]):
             return losses.argsort(kind="stable")
         return np.lexsort((losses, self._totals(experts)))  # stable: library order
 
-    def _candidates_within_bound(self, k: int, approximate: FloatArray) -> NDArray[np.intp]:
-        """Return the positions of all experts that may be among the `k` best, in library order."""
-        if self._size < approximate.size:
+    def _candidates_within_bound(
+        self, k: int, approximate: FloatArray, tolerance: float = 0.0
+    ) -> NDArray[np.intp]:
+        """Return all experts that may be within a tolerance of the `k` best, in library order."""
+        are_all_eligible = self._size == approximate.size
+        if not are_all_eligible:
             # Faster than np.where: its branches are mispredicted for arbitrary masks.
             lowest = np.array([np.inf, -np.inf], approximate.dtype).take(self._eligible)
             approximate = np.maximum(approximate, lowest)
         kth = np.fmin.reduce(approximate) if k == 1 else np.partition(approximate, k - 1)[k - 1]
-        bound = float(kth)
-        # The exact totals of the k best are at most this high, with any rounding.
-        bound += 2 * self._evaluated_loss.rounding_bound(bound)
-        return np.flatnonzero((approximate <= bound) & self._eligible)
+        limit = float(kth) + tolerance
+        # No exact total within the tolerance of the k best is higher than this, with any rounding.
+        bound = limit + 2 * self._evaluated_loss.rounding_bound(max(abs(limit), abs(float(kth))))
+        is_near = approximate <= bound
+        if not are_all_eligible:
+            is_near &= self._eligible
+        return np.flatnonzero(is_near)
 
     def _entry_at(self, i: int) -> RankedExpert:
         if i not in self._entries:

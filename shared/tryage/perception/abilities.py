@@ -352,7 +352,8 @@ class LogitLink:
         y += self.intercept / 2
         np.tanh(y, out=y)
         std *= self.slope / 4
-        std *= 1 - y * y
+        squares = y * y
+        std *= np.subtract(1, squares, out=squares)
         y += 1
         y *= 0.5
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tryage.perception.metadata_prior import MetadataPrior, PriorAbilities
     from tryage.perception.references import Reference
 
-_BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
+_BLOCK_SIZE = 131_072  # numbers; a block fits into the L2 cache, and a million experts are few
 
 _MIN_BLOCK_WIDTH = 256  # experts
 
