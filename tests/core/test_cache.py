@@ -11,7 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tryage import Library
-from tryage.core.cache import LRUCache, cached_property, get_or_compute, get_or_compute_bounded
+from tryage.core.cache import (
+    LRUCache,
+    cached_property,
+    deferred,
+    get_or_compute,
+    get_or_compute_bounded,
+)
 from tryage.errors import InputError
 
 
@@ -114,6 +120,18 @@ def test_a_cached_property_is_computed_once_for_each_object():
     assert table.value is table.value
     assert table.value is not Table().value
     assert Table.value.__doc__ == "What is computed."
+
+
+def test_a_deferred_attribute_calls_its_function_once_and_takes_any_other_value():
+    class Owner:
+        value = deferred()
+
+    one, other, calls = Owner(), Owner(), []
+    one.value, other.value = lambda: calls.append("called") or 3, 5
+    assert not calls
+    assert (one.value, one.value, other.value) == (3, 3, 5)
+    assert calls == ["called"]
+    assert not hasattr(Owner, "value")
 
 
 def test_a_cached_property_whose_computation_fails_is_computed_again():

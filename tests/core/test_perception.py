@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -54,11 +56,49 @@ def test_some_columns_are_those_of_the_whole_prediction():
     assert part.std.shape == (2, 2)
 
 
+def pending(calls):
+    """Return a prediction whose std is a function that notes its calls."""
+    losses = np.float32([[0.4, 0.3], [0.2, 0.1]])
+    return Prediction(losses, lambda: calls.append("called") or losses / 10)
+
+
+def test_a_std_that_is_a_function_is_called_once_when_it_is_read():
+    calls = []
+    prediction = pending(calls)
+    rows, columns = prediction.select(np.array([1])), prediction.select(np.s_[:, np.array([1])])
+    merged = prediction.with_rows(np.array([0]), rows)
+    assert prediction.has_shape((2, 2))
+    assert not calls
+    np.testing.assert_allclose(merged.std, [[0.02, 0.01], [0.02, 0.01]])
+    np.testing.assert_allclose(columns.std, [[0.03], [0.01]])
+    np.testing.assert_allclose(prediction.std, [[0.04, 0.03], [0.02, 0.01]])
+    assert calls == ["called"]
+
+
+def test_a_pickle_of_a_prediction_has_the_std_in_place_of_the_function():
+    again = pickle.loads(pickle.dumps(pending([])))  # noqa: S301 - our own bytes
+    np.testing.assert_allclose(again.std, again.losses / 10)
+
+
+def test_a_prediction_needs_a_std():
+    with pytest.raises(TypeError, match="std"):
+        Prediction(np.zeros((1, 2)))
+
+
 def test_a_prediction_of_the_wrong_shape_is_refused():
     class Wrong(Constant):
         experts = ("a", "b")
 
     with pytest.raises(PerceptionError, match=r"\(1, 4\).*expected \(batch, experts\) = \(1, 2\)"):
+        Wrong().predict_columns(["x"], np.array([0]))
+
+
+def test_a_std_of_the_wrong_shape_is_refused():
+    class Wrong(Constant):
+        def predict(self, prompts):
+            return Prediction(super().predict(prompts).losses, np.zeros((1, 3), np.float32))
+
+    with pytest.raises(PerceptionError, match=r"std of shape \(1, 3\)"):
         Wrong().predict_columns(["x"], np.array([0]))
 
 

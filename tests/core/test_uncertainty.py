@@ -19,19 +19,19 @@ def test_the_typicality_is_the_conformal_p_value(calibration):
 
 def test_the_std_of_typical_prompts_stays(calibration):
     std = np.array([[0.1, 0.2], [0.3, 0.4]])
-    calibration().widen(std, np.array([0.05, 1.0]))
+    std = calibration().widened(std, np.array([0.05, 1.0]))
     assert std.tolist() == [[0.1, 0.2], [0.3, 0.4]]
 
 
 def test_the_std_grows_with_the_square_where_the_typicality_is_low(calibration):
     std = np.array([[0.1, 0.2]])
-    calibration(unfamiliar_std=0.4).widen(std, np.array([0.025]))
+    std = calibration(unfamiliar_std=0.4).widened(std, np.array([0.025]))
     np.testing.assert_allclose(std, np.sqrt([[0.1**2 + 0.5 * 0.4**2, 0.2**2 + 0.5 * 0.4**2]]))
 
 
 def test_a_std_is_at_most_half_the_range(calibration):
     std = np.array([[0.1]])
-    calibration(unfamiliar_std=0.8).widen(std, np.array([0.001]))
+    std = calibration(unfamiliar_std=0.8).widened(std, np.array([0.001]))
     assert std.item() == 0.5
 
 
@@ -114,5 +114,5 @@ def test_certain_predictions_and_huge_gaps_stay_probabilities(calibration):
 
 def test_no_std_is_below_the_standard_error_of_a_mean_loss(calibration):
     std = np.array([[0.001, 0.2]])
-    calibration(min_std=0.04).widen(std, np.array([1.0]))
+    std = calibration(min_std=0.04).widened(std, np.array([1.0]))
     np.testing.assert_array_equal(std, [[0.04, 0.2]])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -50,15 +52,42 @@ def test_some_columns_have_the_losses_that_they_have_among_all(fresh):
     np.testing.assert_allclose(some.std, every.std[:, columns], rtol=1e-5)
 
 
-def test_a_router_over_few_experts_computes_the_uncertainty_of_no_others(learned, monkeypatch):
-    found = []
-    predict = LatentPositions.predict
+def watch_std(monkeypatch):
+    """Return the list of the standard deviations that will have been computed."""
+    found, std = [], LatentPositions.std
     monkeypatch.setattr(
-        LatentPositions, "predict", lambda *given: found.append(predict(*given)) or found[-1]
+        LatentPositions, "std", lambda *given: found.append(std(*given)) or found[-1]
     )
-    Router(learned).subset(["poet", "adder"]).route("sum word1")
-    Router(learned).route("sum word1")
-    assert [std.shape for _, std in found] == [(1, 2), (1, 5)]
+    return found
+
+
+def test_a_router_over_few_experts_computes_the_uncertainty_of_no_others(learned, monkeypatch):
+    found = watch_std(monkeypatch)
+    for router in (Router(learned).subset(["poet", "adder"]), Router(learned)):
+        assert router.route("sum word1").chosen.std > 0
+    assert [std.shape for std in found] == [(1, 2), (1, 5)]
+
+
+def test_the_uncertainty_is_computed_once_when_it_is_first_read(learned, monkeypatch):
+    found = watch_std(monkeypatch)
+    one, other = Router(learned).route_batch(["sum word1", "law word2"])
+    assert one.expert.name
+    assert not found
+    assert one.chosen.std != other.chosen.std
+    assert [std.shape for std in found] == [(2, 5)]
+
+
+def test_after_feedback_the_uncertainty_is_computed_at_once_and_keeps_no_beliefs(fresh):
+    router = Router(fresh)
+    untaught = weakref.ref(fresh.beliefs.abilities)
+    router.observe(router.route("code word1"), 1.0)
+    first = weakref.ref(fresh.beliefs.abilities)
+    decision = router.route("code word2")
+    router.observe(decision, 1.0)
+    gc.collect()
+    assert untaught() is not None
+    assert first() is None
+    assert decision.chosen.std > 0
 
 
 def test_a_router_over_few_experts_sees_what_is_learned(fresh):

@@ -8,8 +8,7 @@ import pytest
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.perception import persistence
-from tryage.perception.abilities import SoftThreshold
-from tryage.perception.head import LatentPositions
+from tryage.perception.abilities import Abilities, SoftThreshold
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.unmeasured import Beliefs
 
@@ -46,7 +45,7 @@ def replace_in_the_middle(monkeypatch, owner, name, perception, others):
 
 def test_a_prediction_is_of_the_beliefs_of_one_moment(perception, others, monkeypatch):
     before = perception.predict(PROMPTS)
-    calls = replace_in_the_middle(monkeypatch, LatentPositions, "predict", perception, others)
+    calls = replace_in_the_middle(monkeypatch, Abilities, "linear_predictions", perception, others)
     found = perception.predict(PROMPTS)
     np.testing.assert_array_equal(found.losses, before.losses)
     np.testing.assert_array_equal(found.std, before.std)
@@ -60,7 +59,7 @@ def test_a_prediction_for_a_library_is_of_the_beliefs_of_one_moment(
     library = Library([*perception.experts, Expert("new", parameters=1e9), "unknown"])
     of_library = perception.for_library(library)
     before = of_library.predict(PROMPTS)
-    calls = replace_in_the_middle(monkeypatch, LatentPositions, "predict", perception, others)
+    calls = replace_in_the_middle(monkeypatch, Abilities, "linear_predictions", perception, others)
     found = of_library.predict(PROMPTS)
     np.testing.assert_array_equal(found.losses, before.losses)
     np.testing.assert_array_equal(found.std, before.std)

@@ -48,6 +48,38 @@ class cached_property(Generic[T]):  # noqa: N801 - named and used as the one of 
         return value
 
 
+class deferred(Generic[T]):  # noqa: N801 - the name of a descriptor, as that of `property`
+    """An attribute that is set to a value, or to a function that is called at the first read.
+
+    It may be the field of a dataclass without slots. Two threads may both call the function, which
+    has to return the same each time.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Keep the name, under which the value is stored."""
+        self.name = name
+
+    def __set__(self, instance: object, value: T | Callable[[], T]) -> None:
+        """Store a value, or the function that returns it."""
+        instance.__dict__[self.name] = value
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        """Return the value; a class has none, so that a dataclass sees no default."""
+        if instance is None:
+            raise AttributeError(self.name)
+        value: Any = instance.__dict__[self.name]
+        if callable(value):
+            value = instance.__dict__[self.name] = value()
+        found: T = value
+        return found
+
+
 def get_or_compute(owner: object, key: object, compute: Callable[[], T]) -> T:
     """Return the value of `compute()` for an owner, such as a library, and a key.
 

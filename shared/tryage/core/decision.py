@@ -464,16 +464,17 @@ class ScoredBatch:
 
     def ranking(self, i: int, best: int | None = None) -> Ranking:
         """Return the eligible experts for prompt `i`, best first; `best` if it is known already."""
+        prediction = self.prediction
         return Ranking(
             self.library,
-            self.prediction.losses[i],
-            self.prediction.std[i],
+            prediction.losses[i],
+            lambda: prediction.std[i],
             self.routing_loss.row(i),
             self.eligibility.eligible[i],
             costs=None if self.request is None else self._costs(i, self.request),
             tolerance=self.tolerance,
             best=best,
-            uncertainty=self.prediction.uncertainty,
+            uncertainty=prediction.uncertainty,
         )
 
     def ranked_experts(self, i: int, k: int, also: Iterable[str] = ()) -> IndexArray:

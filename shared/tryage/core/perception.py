@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.core.cache import deferred
 from tryage.errors import InputError, PerceptionError
 
 if TYPE_CHECKING:
@@ -25,22 +26,23 @@ if TYPE_CHECKING:
     from tryage.core.uncertainty import UncertaintyCalibration
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prediction:
     """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
 
     A loss is the mean that is expected of many prompts like this one, and `std` how uncertain that
-    mean is. `output_tokens` `(batch, n_experts)` are forecast answer lengths (reasoning included)
-    and `costs`, of the same shape, USD of the request as measured; both are NaN where unknown.
-    `typicality` `(batch,)` is the p-value of each prompt among the training prompts, and
-    `uncertainty` says how far predictions proved right; both are None if that was not measured.
-    `positions` `(batch, k)` are where the prompts lie in the ability space: all that learning from
-    a later measurement needs of them. None if the perception has no such space. `kinds` `(batch,)`
-    are the names of the most probable categories, None if there are none.
+    mean is. It may be given as a function that is called when it is first read, because most
+    decisions are made without it. `output_tokens` `(batch, n_experts)` are forecast answer lengths
+    (reasoning included) and `costs`, of the same shape, USD of the request as measured; both are
+    NaN where unknown. `typicality` `(batch,)` is the p-value of each prompt among the training
+    prompts, and `uncertainty` says how far predictions proved right; both are None if that was not
+    measured. `positions` `(batch, k)` are where the prompts lie in the ability space: all that
+    learning from a later measurement needs of them. None if the perception has no such space.
+    `kinds` `(batch,)` are the names of the most probable categories, None if there are none.
     """
 
     losses: Float32Array
-    std: Float32Array
+    std: deferred[Float32Array] = deferred()  # noqa: RUF009 - the descriptor of a required field
     output_tokens: Float32Array | None = None
     costs: Float32Array | None = None
     typicality: FloatArray | None = None
@@ -55,7 +57,7 @@ class Prediction:
         rows = index[0] if isinstance(index, tuple) else index
         return Prediction(
             self.losses[index],
-            self.std[index],
+            lambda: self.std[index],
             None if tokens is None else tokens[index],
             None if costs is None else costs[index],
             None if typicality is None else typicality[rows],
@@ -64,11 +66,20 @@ class Prediction:
             None if kinds is None else kinds[rows],
         )
 
+    def has_shape(self, expected: tuple[int, int]) -> bool:
+        """Return whether losses have a shape, and so has the std unless it is not computed yet."""
+        std = vars(self)["std"]
+        return np.shape(self.losses) == expected and (callable(std) or np.shape(std) == expected)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: the std in place of the function that computes it."""
+        return {**vars(self), "std": self.std}
+
     def with_rows(self, rows: IndexArray, other: Prediction) -> Prediction:
         """Return this prediction with those of `other` for some of its prompts."""
         return Prediction(
             _with_rows(self.losses, rows, other.losses),
-            _with_rows(self.std, rows, other.std),
+            lambda: _with_rows(self.std, rows, other.std),
             _with_optional_rows(self.output_tokens, rows, other.output_tokens),
             _with_optional_rows(self.costs, rows, other.costs),
             self.typicality,
@@ -113,7 +124,7 @@ class Perception(ABC):
             PerceptionError: the prediction of all experts has the wrong shape.
         """
         prediction, expected = self.predict(prompts), (len(prompts), len(self.experts))
-        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected:
+        if not prediction.has_shape(expected):
             raise wrong_shape(prediction, expected)
         return prediction.select(np.s_[:, columns])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from tryage.core.cache import cached_property, get_or_compute_bounded
+from tryage.core.cache import cached_property, deferred, get_or_compute_bounded
 from tryage.core.costs import expected_costs
 from tryage.core.objective import ANSWER_VALUE, MAX_EXACT_EXPERTS
 from tryage.core.request_batch import ALL
@@ -20,7 +20,7 @@ from tryage.core.validation import did_you_mean
 from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -211,14 +211,17 @@ class Ranking(Sequence[RankedExpert]):
     `(n_experts,)`, and `routing_loss` is that of a batch of one. `eligible` marks the experts that
     meet the requirements and have a prediction. With a `tolerance`, all experts with a total within
     it of the lowest count as equal to it, and the cheapest of them come first; it needs `costs`.
-    `best` is the position of the first expert, if it is known already.
+    `best` is the position of the first expert, if it is known already. `std` may be given as what
+    computes it at the first read.
     """
+
+    _std: deferred[FloatArray] = deferred()
 
     def __init__(  # noqa: PLR0913 - the parts of a ranking
         self,
         library: Library,
         losses: FloatArray,
-        std: FloatArray,
+        std: FloatArray | Callable[[], FloatArray],
         routing_loss: RoutingLoss,
         eligible: BoolArray,
         *,
@@ -228,7 +231,8 @@ class Ranking(Sequence[RankedExpert]):
         uncertainty: UncertaintyCalibration | None = None,
     ) -> None:
         self._uncertainty = uncertainty
-        self._library, self._losses, self._std = library, losses, std
+        self._library, self._losses = library, losses
+        self._std = std
         self._costs, self._tolerance = costs, None if costs is None else tolerance
         self._routing_loss, self._eligible = routing_loss, eligible
         self._size = int(np.count_nonzero(eligible))
@@ -236,6 +240,10 @@ class Ranking(Sequence[RankedExpert]):
         self._order: NDArray[np.intp] = np.array([] if best is None else [best], np.intp)
         self._entries: dict[int, RankedExpert] = {}  # by position in the library
         self.first_expert: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the std in place of the function that computes it."""
+        return {**vars(self), "_std": self._std}
 
     def __len__(self) -> int:
         """Return the number of eligible experts."""

@@ -74,19 +74,19 @@ class UncertaintyCalibration:
         n_below = self.similarities.searchsorted(similarities, side="right")
         return np.asarray((1 + n_below) / (self.similarities.size + 1))
 
-    def widen(self, std: FloatArray, typicality: FloatArray) -> None:
-        """Raise standard deviations `(batch, n_experts)` that are too low, in place.
+    def widened(self, std: FloatArray, typicality: FloatArray) -> FloatArray:
+        """Return standard deviations `(batch, n_experts)`, those raised that are too low.
 
         None is below `min_std`. An untypical prompt may be of a new task, so its mean losses may
         be any.
         """
-        if self.min_std > 0:
-            np.clip(std, self.min_std, np.inf, out=std)  # a third of the time of np.maximum
+        std = np.clip(std, self.min_std, np.inf)  # a third of the time of np.maximum
         if typicality.size and typicality.min() < _WIDEN_BELOW:
             weights = 1 - typicality / _WIDEN_BELOW
             rows = np.flatnonzero(weights > 0)
             variances = weights[rows, None] * self.unfamiliar_std**2
             std[rows] = np.minimum(np.sqrt(std[rows] ** 2 + variances), self.max_std)
+        return std
 
     def outcome_std(self, losses: FloatArray) -> FloatArray:
         """Return the standard deviation of an outcome around each predicted loss."""

@@ -289,22 +289,19 @@ class LatentPositions:
         """Return positions `(batch, 1 + rank)` about which all estimators agree."""
         return cls(positions[None, :, 1:], np.ones(1, np.float32), positions)
 
-    def predict(
-        self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return linear predictions `(batch, n_experts)` and standard deviations of some columns.
+    def std(self, abilities: Abilities, columns: ColumnIndex = ALL_COLUMNS) -> FloatArray:
+        """Return the standard deviations of linear predictions of some columns, `(batch, n)`.
 
         The uncertainty has two sources: how well an ability is known, and how far the estimators
         disagree about the prompt's position.
         """
-        y = abilities.linear_predictions(self.positions)
-        variances = abilities.variances(self.positions, std_columns)
-        slopes = abilities.means[std_columns, 1:]
+        variances = abilities.variances(self.positions, columns)
+        slopes = abilities.means[columns, 1:]
         height = max(_BLOCK_SIZE // max(len(self.weights) * len(slopes), 1), 1)
         for start in range(0, len(variances), height):
             rows = slice(start, start + height)
             variances[rows] += self._disagreement(rows, slopes)
-        return y, np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
+        return np.asarray(np.sqrt(np.maximum(variances, 0, out=variances), out=variances))
 
     def _disagreement(self, rows: slice, slopes: FloatArray) -> FloatArray:
         """Return the variance of the estimators' predictions of some prompts, `(rows, n_experts)`.

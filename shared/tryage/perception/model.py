@@ -29,7 +29,7 @@ from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.perception.unmeasured import Beliefs, LibraryPerception, ObservedExperts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,7 +86,7 @@ class LearnedPerception(Perception):
         self.link = link
         self.metadata_prior = metadata_prior or pooled_prior(abilities.prior)
         observed = observed_experts or ObservedExperts((), abilities.take([]))
-        self.beliefs = Beliefs(abilities, soft_threshold, observed)
+        self.beliefs = self._trained_beliefs = Beliefs(abilities, soft_threshold, observed)
         self.forecasts = dict(forecasts or {})
         self.report = dict(report or {})
         self.second_stage = second_stage
@@ -169,10 +169,10 @@ class LearnedPerception(Perception):
         prediction, _ = self.predict_from_positions(positions, columns=columns)
         forecasts = [self.forecast(measure, inputs) for measure in ("output_tokens", "costs")]
         tokens, costs = (None if table is None else table[:, columns] for table in forecasts)
-        typicality = self.widen(prediction.std, inputs)
+        typicality = self.typicality(inputs)
         return Prediction(
             prediction.losses,
-            prediction.std,
+            self.widened_std(lambda: prediction.std, typicality),
             tokens,
             costs,
             typicality,
@@ -203,16 +203,28 @@ class LearnedPerception(Perception):
         """Return a perception that does not change when this one learns."""
         return self.replace()
 
-    def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:
-        """Raise the `std` `(batch, n_experts)` of untypical prompts in place.
-
-        Return the typicality of all prompts, `(batch,)`, None if it is unknown.
-        """
+    def typicality(self, inputs: EstimatorInputs) -> FloatArray | None:
+        """Return the typicality of all prompts, `(batch,)`, None if it is unknown."""
         if self.uncertainty is None:
             return None
-        typicality = self.uncertainty.typicality(inputs.highest_similarities)
-        self.uncertainty.widen(std, typicality)
-        return typicality
+        return self.uncertainty.typicality(inputs.highest_similarities)
+
+    def widened_std(
+        self, compute: Callable[[], Float32Array], typicality: FloatArray | None
+    ) -> Float32Array | Callable[[], Float32Array]:
+        """Return the std of predictions, raised for untypical prompts, or what computes that.
+
+        Most decisions never read it. After feedback it is computed at once: a function keeps the
+        beliefs of its time alive, and each piece of feedback leaves other beliefs.
+        """
+
+        def widen() -> Float32Array:
+            std, uncertainty = compute(), self.uncertainty
+            if uncertainty is None or typicality is None:
+                return std
+            return np.asarray(uncertainty.widened(std, typicality), np.float32)
+
+        return widen if self.beliefs is self._trained_beliefs else widen()
 
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Return the positions of prompts in the ability space."""
@@ -232,18 +244,17 @@ class LearnedPerception(Perception):
         """
         observed = () if beliefs is None else beliefs.observed_experts.names
         beliefs = self.beliefs if beliefs is None else beliefs
-        y, y_std = positions.predict(beliefs.abilities, columns)
-        if observed:
-            observed_predictions = positions.predict(beliefs.observed_experts.abilities)
-            y, y_std = (
-                np.concatenate(pair, axis=1)
-                for pair in zip((y, y_std), observed_predictions, strict=True)
-            )
+        groups = [beliefs.abilities, *([beliefs.observed_experts.abilities] if observed else [])]
+        y = _side_by_side([one.linear_predictions(positions.positions) for one in groups])
         soft_threshold = beliefs.soft_threshold
         references, shrunk_y = soft_threshold.reference_predictions(y), soft_threshold(y)
-        std = self.link.std(y[:, columns], y_std, references.best)
+
+        def std() -> Float32Array:
+            y_std = _side_by_side([positions.std(one, columns) for one in groups])
+            return self.link.std(y[:, columns], y_std, references.best).astype(np.float32)
+
         losses = self.link.losses(shrunk_y[:, columns], references.best)
-        return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
+        return Prediction(losses.astype(np.float32), std), references
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Forecast what an answer takes by the category of the prompt, `(batch, n_experts)`.
@@ -419,3 +430,8 @@ def _append_unknown_expert(forecasts: Mapping[str, Float32Array]) -> dict[str, F
         name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
         for name, table in forecasts.items()
     }
+
+
+def _side_by_side(tables: Sequence[FloatArray]) -> FloatArray:
+    """Return tables `(batch, n)` as one."""
+    return tables[0] if len(tables) == 1 else np.concatenate(tables, axis=1)

@@ -16,7 +16,7 @@ from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.wrappers import match_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -111,11 +111,12 @@ class LibraryPerception(Perception):
         perception = self._perception
         positions = perception.locate(inputs)
         losses, std = self._predict_at(positions)
+        typicality = perception.typicality(inputs)
         tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
-        typicality = perception.widen(std, inputs)
+        widened = perception.widened_std(std, typicality)
         calibration, located = perception.uncertainty, positions.positions
         kinds = perception.kinds(inputs)
-        return Prediction(losses, std, tokens, costs, typicality, calibration, located, kinds)
+        return Prediction(losses, widened, tokens, costs, typicality, calibration, located, kinds)
 
     def losses_at(self, positions: FloatArray) -> Float32Array:
         """Return the losses of every expert for prompts at `positions`, in library order."""
@@ -123,22 +124,21 @@ class LibraryPerception(Perception):
 
     def ability_std_at(self, positions: FloatArray) -> Float32Array:
         """Return how uncertain abilities are for prompts at `positions`, in library order."""
-        return self._predict_at(LatentPositions.certain(positions))[1]
+        return self._predict_at(LatentPositions.certain(positions))[1]()
 
-    def _predict_at(self, positions: LatentPositions) -> tuple[Float32Array, Float32Array]:
-        """Return losses and their standard deviations, `(batch, n)`, in library order."""
+    def _predict_at(
+        self, positions: LatentPositions
+    ) -> tuple[Float32Array, Callable[[], Float32Array]]:
+        """Return losses `(batch, n)`, in library order, and what computes their std."""
         measured = self._measured_experts()
         prediction, references = self._perception.predict_from_positions(
             positions, measured.beliefs
         )
-        from_prior = None
+        from_prior, prior_std = None, None
         if len(measured.prior):
-            from_prior = self._predict_from_prior(positions, references, measured)
-        losses, std = (
-            measured.join(own, None if from_prior is None else from_prior[i])
-            for i, own in enumerate((prediction.losses, prediction.std))
-        )
-        return losses, std
+            from_prior, prior_std = self._predict_from_prior(positions, references, measured)
+        losses = measured.join(prediction.losses, from_prior)
+        return losses, lambda: measured.join(prediction.std, prior_std)
 
     def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Return a forecast in library order, None if no expert of the library has one."""
@@ -307,8 +307,14 @@ class MeasuredPerception(Protocol):
         """Return the name of the most probable category of each prompt, `(batch,)`."""
         ...
 
-    def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:
-        """Raise the `std` of untypical prompts in place, and return the typicality of all."""
+    def typicality(self, inputs: EstimatorInputs) -> FloatArray | None:
+        """Return the typicality of all prompts, `(batch,)`, None if it is unknown."""
+        ...
+
+    def widened_std(
+        self, compute: Callable[[], Float32Array], typicality: FloatArray | None
+    ) -> Float32Array | Callable[[], Float32Array]:
+        """Return the std raised for untypical prompts, or what computes that at the first read."""
         ...
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:

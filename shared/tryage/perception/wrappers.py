@@ -92,7 +92,7 @@ class AlignedPerception(Perception):
     def _in_library_order(self, prediction: Prediction, batch: int) -> Prediction:
         """Check the shape of a prediction, and put its columns in the order of the library."""
         expected_shape = (batch, self._n_columns)
-        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected_shape:
+        if not prediction.has_shape(expected_shape):
             raise wrong_shape(prediction, expected_shape)
         if self._is_identity:
             return prediction
@@ -160,7 +160,7 @@ class AlignedPerception(Perception):
         tokens, costs = prediction.output_tokens, prediction.costs
         return Prediction(
             self._align(prediction.losses, loss),
-            self._align(prediction.std, std),
+            lambda: self._align(prediction.std, std),
             None if tokens is None else self._align(tokens, math.nan),
             None if costs is None else self._align(costs, math.nan),
             prediction.typicality,

@@ -46,7 +46,7 @@ def test_the_intervals_of_new_answers_hold_their_level(binary, level):
     found = fit(*simulate(0, binary=binary, shared=0.02), disagreement=0.02)
     predicted, losses, _, similarities = simulate(1, binary=binary, shared=0.02)
     std = np.full_like(predicted, found.disagreement_scale * 0.02)
-    found.widen(std, found.typicality(similarities))
+    std = found.widened(std, found.typicality(similarities))
     cells = zip(predicted.ravel(), std.ravel(), losses.ravel(), strict=True)
     bounds = ((found.interval(p, s, level), loss) for p, s, loss in cells)
     inside = [low <= loss <= high for (low, high), loss in bounds]

@@ -255,8 +255,8 @@ def _with_quantiles(  # noqa: PLR0913 - what a score consists of
     groups: Sequence[IndexArray],
 ) -> UncertaintyCalibration:
     """Measure how many standard deviations residuals have: normalized conformal scores."""
-    widened = std.copy()
-    calibration.widen(widened, calibration.typicality(similarities.astype(np.float32)))
+    typicality = calibration.typicality(similarities.astype(np.float32))
+    widened = calibration.widened(std, typicality)
     unknown = widened >= calibration.max_std  # their interval is the whole range
     scores = np.where(unknown, 0.0, np.abs(residuals) / np.sqrt(widened**2 + variances))
     answers = _conformal_quantiles(scores[~np.isnan(residuals)])
