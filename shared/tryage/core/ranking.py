@@ -420,9 +420,11 @@ class Ranking(Sequence[RankedExpert]):
         """Return all experts that may be within a tolerance of the `k` best, in library order."""
         are_all_eligible = self._size == approximate.size
         if not are_all_eligible:
-            # Faster than np.where: its branches are mispredicted for arbitrary masks.
-            lowest = np.array([np.inf, -np.inf], approximate.dtype).take(self._eligible)
-            approximate = np.maximum(approximate, lowest)
+            # Infinity for the others, in a seventh of the time of np.where: its branches are
+            # mispredicted for arbitrary masks.
+            lowest = np.subtract(0.5, self._eligible, dtype=approximate.dtype)
+            lowest *= np.inf
+            approximate = np.maximum(approximate, lowest, out=lowest)
         kth = np.fmin.reduce(approximate) if k == 1 else np.partition(approximate, k - 1)[k - 1]
         limit = float(kth) + tolerance
         # No exact total within the tolerance of the k best is higher than this, with any rounding.
