@@ -11,6 +11,7 @@ from collections.abc import (  # noqa: TC003 - pydantic in LangChain reads the a
 )
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -468,7 +469,7 @@ class ScoredBatch:
         return Ranking(
             self.library,
             prediction.losses[i],
-            lambda: prediction.std[i],
+            partial(_std_row, prediction, i),  # a lambda would give the collector twice the objects
             self.routing_loss.row(i),
             self.eligibility.eligible[i],
             costs=None if self.request is None else self._costs(i, self.request),
@@ -513,6 +514,10 @@ class ScoredBatch:
     def _costs(self, i: int, request: RequestBatch) -> PromptCosts:
         row = request if len(request.prompt_tokens) == 1 else request.take(slice(i, i + 1))
         return PromptCosts(self.library, row)
+
+
+def _std_row(prediction: Prediction, i: int) -> FloatArray:
+    return prediction.std[i]
 
 
 def _advice(
