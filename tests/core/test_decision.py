@@ -89,6 +89,12 @@ def test_a_decision_survives_pickling():
     assert again.to_dict() == decision.to_dict()
 
 
+def test_a_pickle_of_a_decision_holds_nothing_of_the_other_prompts_of_its_batch():
+    router = Router(demo_perception(), demo_library())
+    alone, one = router.route("a"), router.route_batch(["a"] * 50)[0]
+    assert len(pickle.dumps(one)) < 1.1 * len(pickle.dumps(alone))
+
+
 def test_the_confidence_of_a_calibrated_perception_is_that_of_its_odds(calibration):
     one = calibration(odds_slope=2.0, odds_intercept=0.3)
     ranked = [
