@@ -517,7 +517,8 @@ class ScoredBatch:
 
 
 def _std_row(prediction: Prediction, i: int) -> FloatArray:
-    return prediction.std[i]
+    std: FloatArray = prediction.std[i]
+    return std
 
 
 def _advice(

@@ -421,7 +421,8 @@ def _check_prediction(perception: LearnedPerception, folder: Path) -> None:
     """Predict once, because numbers that are fine one by one may overflow together."""
     with np.errstate(all="ignore"):
         prediction = perception.predict([_PROBE])
-    if not (np.isfinite(prediction.losses).all() and np.isfinite(prediction.std).all()):
+        tables = prediction.losses, prediction.std  # the std is computed when it is read
+    if not all(np.isfinite(table).all() for table in tables):
         raise PersistenceError(
             f"{folder / WEIGHTS_FILE} is damaged: its numbers predict a loss that is not finite"
         )
