@@ -54,7 +54,8 @@ def fill(learned, path):
 
 
 def make_router(learned, traffic):
-    return Router(learned, traffic=traffic, policy=Budget(usd_per_day=100.0, label="b"))
+    perception = learned.copy()  # a router with feedback teaches it, and other tests share it
+    return Router(perception, traffic=traffic, policy=Budget(usd_per_day=100.0, label="b"))
 
 
 def learned_state(learned, path):

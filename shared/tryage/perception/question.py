@@ -21,7 +21,7 @@ from tryage.perception.template_labels import (
     is_announced,
     mentions,
 )
-from tryage.perception.template_words import ASKING, CONTEXT, PAGE
+from tryage.perception.template_words import ASKING, CONTEXT, RETRIEVED
 from tryage.perception.tokenizer import excerpt
 
 if TYPE_CHECKING:
@@ -71,16 +71,22 @@ def find_question(prompt: str) -> str:
 
     A prompt without a part that is named as retrieved text comes back as it is.
     """
-    if len(prompt) < MIN_CONTEXT:
+    is_chat = _CHAT_TEMPLATE.match(prompt) is not None
+    if len(prompt) < MIN_CONTEXT or not (is_chat or _mentions_page(prompt)):
         return prompt
     text = excerpt(prompt).replace(GAP, " ").replace("\r\n", "\n").replace("\r", "\n")
-    turns = _USER_TURN.findall(text) if _CHAT_TEMPLATE.match(text) else []
+    turns = _USER_TURN.findall(text) if is_chat else []
     asked = turns[-1] if turns else text
-    if mentions(asked[:MAX_INSTRUCTION], (*CONTEXT, *PAGE)):
+    if _mentions_page(asked):
         asked = _question_of(asked) or asked
     question = asked.replace(GAP, "").strip()
     is_shorter = len(question) <= len(text) - MIN_CONTEXT
     return question if question and is_shorter and not _loses_code(text, question) else prompt
+
+
+def _mentions_page(text: str) -> bool:
+    """Tell whether the beginning of a text has a word of retrieved text; most texts do not."""
+    return mentions(text[:MAX_INSTRUCTION], RETRIEVED)
 
 
 def _loses_code(text: str, question: str) -> bool:
@@ -176,7 +182,7 @@ def _ending(text: str, *, is_named: bool) -> str | None:
     return None
 
 
-def _has_word(name: str, words: Sequence[str]) -> bool:
+def _has_word(name: str, words: tuple[str, ...]) -> bool:
     """Tell whether a word of a name begins so; scripts without spaces have it anywhere."""
     folded = f" {name.casefold()}"
     return any(f" {word}" in folded or (not word.isascii() and word in folded) for word in words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tryage.perception.template_words import (
@@ -14,6 +15,7 @@ from tryage.perception.template_words import (
     LETTERS,
     PAGE,
     QUESTION,
+    RETRIEVED,
     TASK,
     USER,
 )
@@ -71,10 +73,16 @@ class Label:
         return self.kind in _PAGE_KINDS
 
 
-def mentions(text: str, words: Sequence[str]) -> bool:
+def mentions(text: str, words: tuple[str, ...]) -> bool:
     """Tell whether a text has one of some beginnings of words, anywhere."""
     folded = text.casefold()
-    return any(word in folded for word in words)  # faster than one pattern of all
+    possible = _ascii_words(words) if text.isascii() else words
+    return any(map(folded.__contains__, possible))  # faster than one pattern of all
+
+
+@cache
+def _ascii_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word.isascii())
 
 
 def is_page_name(name: str) -> bool:
@@ -82,8 +90,8 @@ def is_page_name(name: str) -> bool:
     if "." in name or ":" in name:
         return False
     if not name.isascii():
-        return mentions(name, (*CONTEXT, *PAGE))
-    return any(_is_form_of(word, (*CONTEXT, *PAGE)) for word in _WORD.findall(name.casefold()))
+        return mentions(name, RETRIEVED)
+    return any(_is_form_of(word, RETRIEVED) for word in _WORD.findall(name.casefold()))
 
 
 def find_labels(text: str) -> list[Label]:
@@ -148,7 +156,7 @@ def _announces(line: str) -> bool:
 def closes(line: str) -> bool:
     """Tell whether a sentence says that retrieved text ends before it."""
     begins = line.lstrip(_PUNCTUATION).casefold().startswith(ABOVE)
-    return begins and len(line) <= MAX_ENDING and mentions(line, (*CONTEXT, *PAGE))
+    return begins and len(line) <= MAX_ENDING and mentions(line, RETRIEVED)
 
 
 def is_announced(text: str) -> bool:

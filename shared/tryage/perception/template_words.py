@@ -26,6 +26,9 @@ PAGE = (
 The last ones are the steps of an agent that thinks aloud (ReAct, Yao et al., 2023).
 """
 
+RETRIEVED = (*CONTEXT, *PAGE)
+"""All names of retrieved text."""
+
 QUESTION = (
     *("question", "query", "frage", "requête", "pregunta", "consulta", "pergunta"),
     *("domanda", "vraag", "pytani", "вопрос", "запрос", "soru", "질문", "السؤال", "سؤال"),
