@@ -8,6 +8,7 @@ import json
 import sys
 import sysconfig
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Set
 
 # Apache-2.0 and MIT sets: the encoders in the wheel may be trained on these only.
 PROMPT_SETS = (
@@ -84,21 +85,28 @@ def _tools(data: Path) -> Iterator[str]:
 def _standard_library(limit: int = 12_000) -> Iterator[str]:
     """Yield docstrings and functions of Python's library; it is parsed, not imported (PSF)."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    count = 0
+    skipped = {"site-packages", "test", "tests", "encodings"}
+    yield from islice(python_texts(root, skipped), limit)
+
+
+def python_texts(root: Path, skipped: Set[str] = frozenset({"test", "tests"})) -> Iterator[str]:
+    """Yield docstrings and functions of the Python files in a folder, which are not imported.
+
+    `skipped` are folders. A file that cannot be parsed is left out.
+    """
     for path in sorted(root.rglob("*.py")):
-        if {"site-packages", "test", "tests", "encodings"} & set(path.parts):
-            continue
-        for text in _readable(path):
-            yield text
-            count += 1
-            if count == limit:
-                return
+        if skipped.isdisjoint(path.parts):
+            yield from _readable(path)
 
 
 def _readable(path: Path) -> Iterator[str]:
     source = path.read_text("utf-8", "replace")
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # templates, and files of another version of Python
+        return
     lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             continue
         doc = ast.get_docstring(node)

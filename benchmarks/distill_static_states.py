@@ -12,12 +12,13 @@ main components of the states. States are kept under `--states`, as `hidden_stat
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import DATA, SETS, load
-from distill_corpus import read_corpus
+from distill_corpus import python_texts, read_corpus
 from distill_students import principal_axes, train_static
 from hidden_states import (
     BUNDLED,
@@ -46,7 +47,7 @@ from tryage.perception.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tryage.core.arrays import Float32Array, Int64Array
     from tryage.learning.evaluation.report import Evaluation
@@ -60,7 +61,9 @@ N_COMPONENTS = 128  # of the states, and as many axes of the bundled table
 
 RIDGE = 10.0  # of the first guess, a linear map from the bundled embedding to the components
 
-MAX_TOKENS = 512
+MAX_TOKENS = 512  # that the table reads
+
+MAX_PROMPT_TOKENS = 160  # that the language model reads of a judged prompt
 
 SCHEDULE = Schedule(epochs=8, learning_rate=4e-3, batch_size=512, dropout=0.2)
 
@@ -77,14 +80,46 @@ def main_components(states: Float32Array) -> Float32Array:
     return l2_normalize(pca.fit_transform(z_scores))
 
 
-def draw_texts(judged: Sequence[QTable], limit: int, *, seen: bool) -> list[str]:
+def draw_texts(
+    judged: Sequence[QTable],
+    limit: int,
+    *,
+    seen: bool = False,
+    documentation: Sequence[Path] = (),
+) -> list[str]:
     """Draw texts to learn from, at random; by default none that is a part of a judged prompt."""
-    texts = read_corpus(DATA).train
+    folders = (text for folder in documentation for text in python_texts(folder))
+    texts = list(dict.fromkeys([*read_corpus(DATA).train, *folders]))
     drawn = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))]
-    if seen:
-        return drawn[:limit]
-    prompts = "\0".join(prompt for table in judged for prompt in table.prompts)
-    return [text for text in drawn[: 2 * limit] if text not in prompts][:limit]
+    prompts = [prompt for table in judged for prompt in table.prompts]
+    is_part = never if seen else PartOf(prompts)
+    return list(islice((text for text in drawn if not is_part(text)), limit))
+
+
+def never(_text: str) -> bool:
+    """Say of every text that it is not a part of a judged prompt."""
+    return False
+
+
+class PartOf:
+    """Tells whether a text is a part of one of many texts.
+
+    Few texts have four words in a row in common with them, so few are searched for.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._joined = "\0".join(texts)
+        self._runs = {run for text in texts for run in _runs(text.split())}
+
+    def __call__(self, text: str) -> bool:
+        """Return whether the text is a part; its own first and last words may be cut."""
+        inner = next(_runs(text.split()[1:-1]), None)
+        return (inner is None or inner in self._runs) and text in self._joined
+
+
+def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield every four words in a row."""
+    return (tuple(words[start : start + 4]) for start in range(len(words) - 3))
 
 
 def distill(texts: Sequence[str], states: Float32Array) -> StaticEncoder:
@@ -143,6 +178,10 @@ def distillation_parser(description: str | None, n_seeds: int) -> argparse.Argum
     parser = argument_parser(description, n_seeds)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
     parser.add_argument("--texts", type=int, default=16_000)
+    parser.add_argument("--tokens", type=int, default=160, help="that are read of a text")
+    parser.add_argument(
+        "--documentation", nargs="+", type=Path, default=[], help="folders of Python files to read"
+    )
     return parser
 
 
@@ -150,13 +189,23 @@ def read_texts(
     arguments: argparse.Namespace, *, seen: bool = False
 ) -> tuple[HiddenStateEncoder, dict[str, QTable], list[str], Float32Array]:
     """Return the language model, the judged sets, the texts to learn from, and their states."""
-    reader = HiddenStateEncoder(
-        arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
+    reader, text_reader = (
+        HiddenStateEncoder(
+            arguments.model,
+            LAYERS,
+            POOLINGS,
+            template=TEMPLATE,
+            dtype="bfloat16",
+            max_length=max_length,
+        )
+        for max_length in (MAX_PROMPT_TOKENS, arguments.tokens)
     )
     tables = {name: draw_prompts(load(name), arguments.prompts) for name in arguments.sets}
-    texts = draw_texts(list(tables.values()), arguments.texts, seen=seen)
-    states = stored_states(reader, f"texts_{fingerprint(*texts)[:8]}", texts, arguments.states)
-    return reader, tables, texts, states
+    texts = draw_texts(
+        list(tables.values()), arguments.texts, seen=seen, documentation=arguments.documentation
+    )
+    name = f"texts_{fingerprint(*texts, str(arguments.tokens))[:8]}"
+    return reader, tables, texts, stored_states(text_reader, name, texts, arguments.states)
 
 
 def markdown_head(labels: Sequence[str]) -> str:

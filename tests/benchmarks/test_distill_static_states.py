@@ -36,6 +36,33 @@ def test_no_part_of_a_judged_prompt_is_learned_from_unless_asked_for(static_stat
     assert sorted(static_states.draw_texts(judged, 4, seen=True)) == sorted(texts)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_part"),
+    [
+        ("one two three four five six", True),
+        ("ne two three four five si", True),  # its own ends are cut
+        ("three four", True),
+        ("one two three four six five", False),
+        ("one two three nine five six seven", False),
+        ("ten", False),
+    ],
+)
+def test_a_part_of_a_text_is_known_by_its_words_and_then_by_its_letters(
+    static_states, text, is_part
+):
+    is_part_of = static_states.PartOf(["zero one two three four five six seven", "other"])
+    assert is_part_of(text) is is_part
+
+
+def test_documentation_is_drawn_beside_the_corpus(static_states, monkeypatch, tmp_path):
+    monkeypatch.setattr(static_states, "read_corpus", lambda _: SimpleNamespace(train=("a poem",)))
+    (tmp_path / "broken.py").write_text("def (:\n", "utf-8")
+    doc = "This module does a thing that takes a sentence to say."
+    (tmp_path / "module.py").write_text(f'"""{doc}"""\n', "utf-8")
+    drawn = static_states.draw_texts([], 9, documentation=[tmp_path])
+    assert sorted(drawn) == sorted(["a poem", doc])
+
+
 def test_a_distilled_embedding_tells_states_that_the_old_one_does_not(static_states):
     # The states depend on one word of two that mean the same, so the old embeddings are alike.
     texts = [
