@@ -204,7 +204,8 @@ def test_a_sentence_that_closes_the_page_and_says_what_to_do_is_kept():
     prompt = (
         f"You are an editor. Here is the article:\n{PAGE}\nThe above article is dry. Make it fun."
     )
-    assert find_question(prompt) == prompt or "Make it fun" in find_question(prompt)
+    assert find_question(prompt).endswith("Make it fun.")
+    assert "Refunds" not in find_question(prompt)
 
 
 def test_numbered_questions_are_read_together():
@@ -217,3 +218,10 @@ def test_numbered_questions_are_read_together():
 def test_lines_may_end_as_those_of_windows(template):
     prompt = fill(template).replace("\n", "\r\n")
     assert find_question(prompt).strip('",\n ') == QUESTION
+
+
+@pytest.mark.timeout(60)  # a pattern that tries every division of the blanks takes hours
+@pytest.mark.parametrize("blank", [" ", "\n", " \n"], ids=["spaces", "lines", "both"])
+def test_a_prompt_of_a_million_blanks_is_read_in_no_more_time_than_its_ends(blank):
+    prompt = blank * 1_000_000
+    assert find_question(prompt) == prompt

@@ -41,7 +41,7 @@ _QUOTED_QUESTION = re.compile(
 )
 # The turns of a person in chat templates: of Llama 3, ChatML, Gemma, Cohere and Mistral.
 _CHAT_TEMPLATE = re.compile(
-    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<BOS_TOKEN>)?\s*(?:<\||<start_of_turn>|\[INST\])"
+    r"\s{0,9}(?:(?:<s>|<bos>|<\|begin_of_text\|>|<BOS_TOKEN>)\s{0,9})?(?:<\||<start_of_turn>|\[INST\])"
 )
 _USER_TURN = re.compile(
     r"(?:<\|start_header_id\|>user<\|end_header_id\|>|<\|im_start\|>user|<start_of_turn>user"
@@ -71,13 +71,15 @@ def find_question(prompt: str) -> str:
 
     A prompt without a part that is named as retrieved text comes back as it is.
     """
-    is_chat = _CHAT_TEMPLATE.match(prompt) is not None
-    if len(prompt) < MIN_CONTEXT or not (is_chat or _mentions_page(prompt)):
+    if len(prompt) < MIN_CONTEXT:
+        return prompt
+    is_chat, may_name_page = _CHAT_TEMPLATE.match(prompt) is not None, _mentions_page(prompt)
+    if not (is_chat or may_name_page):
         return prompt
     text = excerpt(prompt).replace(GAP, " ").replace("\r\n", "\n").replace("\r", "\n")
     turns = _USER_TURN.findall(text) if is_chat else []
     asked = turns[-1] if turns else text
-    if _mentions_page(asked):
+    if _mentions_page(asked) if turns else may_name_page:
         asked = _question_of(asked) or asked
     question = asked.replace(GAP, "").strip()
     is_shorter = len(question) <= len(text) - MIN_CONTEXT
