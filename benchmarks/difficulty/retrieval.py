@@ -30,8 +30,11 @@ from tryage import Router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
+
+    Decisions: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 TEMPLATES_FILE = Path(__file__).parent / "retrieval_templates.jsonl"
 PASSAGES_FILE = Path(__file__).parent / "retrieval_passages.jsonl"
@@ -55,17 +58,21 @@ def in_templates(
     ]
 
 
+def decide_pairs(router: Router, prompts: Sequence[str]) -> list[Decisions]:
+    """Return the gains and which prompts go to the dear model, of each pair."""
+    return [decide(router, dear, cheap, prompts) for dear, cheap in PAIRS]
+
+
 def mean_figures(
-    router: Router, prompts: Sequence[str], questions: Sequence[str], is_hard: NDArray[np.bool_]
+    found: Sequence[Decisions], alone: Sequence[Decisions], is_hard: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return AUC, easy to the dear, hard to the dear, and the same decision, means of the pairs."""
-    found = []
-    for dear, cheap in PAIRS:
-        gains, is_dear = decide(router, dear, cheap, prompts)
-        same = is_dear == decide(router, dear, cheap, questions)[1]
-        shares = is_dear[~is_hard].mean(), is_dear[is_hard].mean(), same.mean()
-        found.append((auc(gains, is_hard), *shares))
-    return np.mean(found, axis=0)
+    figures = []
+    for (gains, is_dear), (_, is_dear_alone) in zip(found, alone, strict=True):
+        same = (is_dear == is_dear_alone).mean()
+        shares = is_dear[~is_hard].mean(), is_dear[is_hard].mean(), same
+        figures.append((auc(gains, is_hard), *shares))
+    return np.mean(figures, axis=0)
 
 
 def main() -> None:
@@ -80,12 +87,15 @@ def main() -> None:
     templates = read_texts(arguments.templates, "template")
     passages = read_texts(PASSAGES_FILE, "text")
     router = Router.from_pretrained(arguments.router)
-    rows = {"alone": mean_figures(router, questions, questions, is_hard)}
+    alone = decide_pairs(router, questions)
+    rows = {"alone": mean_figures(alone, alone, is_hard)}
     found = [
-        mean_figures(router, in_templates(questions, templates, passages, i), questions, is_hard)
-        for i in range(arguments.variants)
+        decide_pairs(router, in_templates(questions, templates, passages, seed))
+        for seed in range(arguments.variants)
     ]
-    rows[f"in {len(templates)} templates"] = np.mean(found, axis=0)
+    rows[f"in {len(templates)} templates"] = np.mean(
+        [mean_figures(one, alone, is_hard) for one in found], axis=0
+    )
     print("| question | AUC | easy to the dear | hard to the dear | same decision |")
     print("|---|---:|---:|---:|---:|")
     for name, (area, *shares) in rows.items():

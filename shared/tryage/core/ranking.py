@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from tryage.core.cache import cached_property, get_or_compute_bounded
+from tryage.core.cache import cached_property, deferred, get_or_compute_bounded
 from tryage.core.costs import expected_costs
 from tryage.core.objective import ANSWER_VALUE, MAX_EXACT_EXPERTS
 from tryage.core.request_batch import ALL
@@ -215,6 +215,8 @@ class Ranking(Sequence[RankedExpert]):
     computes it at the first read.
     """
 
+    _std: deferred[FloatArray] = deferred()
+
     def __init__(  # noqa: PLR0913 - the parts of a ranking
         self,
         library: Library,
@@ -229,7 +231,7 @@ class Ranking(Sequence[RankedExpert]):
         uncertainty: UncertaintyCalibration | None = None,
     ) -> None:
         self._uncertainty = uncertainty
-        self._library, self._losses, self._given_std = library, losses, std
+        self._library, self._losses, self._std = library, losses, std
         self._costs, self._tolerance = costs, None if costs is None else tolerance
         self._routing_loss, self._eligible = routing_loss, eligible
         self._size = int(np.count_nonzero(eligible))
@@ -240,12 +242,7 @@ class Ranking(Sequence[RankedExpert]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: the std in place of the function that computes it."""
-        return {**vars(self), "_given_std": self._std}
-
-    @cached_property
-    def _std(self) -> FloatArray:
-        given = self._given_std
-        return given() if callable(given) else given
+        return {**vars(self), "_std": self._std}
 
     def __len__(self) -> int:
         """Return the number of eligible experts."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tryage.perception.template_labels import (
+    LINE,
     MIN_CONTEXT,
     closes,
     find_labels,
@@ -17,7 +18,11 @@ from tryage.perception.template_labels import (
 from tryage.perception.template_words import QUESTION, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
+
+    Pair: TypeAlias = tuple[re.Match[str], re.Match[str]]
+    Replacement: TypeAlias = Callable[[re.Match[str], str], str | None]
 
 GAP = "\0"  # where retrieved text was
 
@@ -33,7 +38,6 @@ _TAG = re.compile(
 _FIRST, _LAST = " begin", " end"
 # A line of one mark, three or more times, such as --- or triple quotes.
 _RULE = re.compile(r"^[ \t]*(?P<rule>[^\w\s]{3,})(?P<language>\w*)[ \t]*$", re.MULTILINE)
-_LINE = re.compile(r"[^\n]+")
 
 
 def without_retrieved_text(text: str) -> str:
@@ -46,17 +50,24 @@ def without_retrieved_text(text: str) -> str:
 
 
 def _without_sections(text: str) -> str:
+    return _replaced(text, _sections(text), lambda tag, inside: _replacement(tag["name"], inside))
+
+
+def _replaced(text: str, pairs: Iterable[Pair], replacement: Replacement) -> str:
+    """Replace what stands from the first to the second of a pair of matches, both included.
+
+    A pair stays for which the replacement is None, or that begins within one that was replaced.
+    """
     parts, position = [], 0
-    for opening, closing in _sections(text):
-        inside = text[opening.end() : closing.start()]
-        replacement = _replacement(opening["name"], inside)
-        if replacement is not None and opening.start() >= position:
-            parts += [text[position : opening.start()], replacement]
+    for opening, closing in pairs:
+        new = replacement(opening, text[opening.end() : closing.start()])
+        if new is not None and opening.start() >= position:
+            parts += [text[position : opening.start()], new]
             position = closing.end()
     return "".join([*parts, text[position:]])
 
 
-def _sections(text: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
+def _sections(text: str) -> Iterator[Pair]:
     """Yield the opening tag of each section and the next closing tag of its name."""
     openings, closings = [], defaultdict(list)
     for tag in _TAG.finditer(text):
@@ -84,16 +95,15 @@ def _replacement(name: str, inside: str) -> str | None:
 
 def _without_fenced(text: str) -> str:
     """Put gaps in the place of long texts between two lines of the same mark; code stays."""
-    parts, position = [], 0
-    for opening, closing in _fences(text):
-        inside = text[opening.end() : closing.start()]
-        if len(inside) >= MIN_CONTEXT and opening["language"].casefold() in _PROSE:
-            parts += [text[position : opening.start()], f"{GAP}\n"]
-            position = closing.end()
-    return "".join([*parts, text[position:]])
+
+    def gap(opening: re.Match[str], inside: str) -> str | None:
+        is_page = len(inside) >= MIN_CONTEXT and opening["language"].casefold() in _PROSE
+        return f"{GAP}\n" if is_page else None
+
+    return _replaced(text, _fences(text), gap)
 
 
-def _fences(text: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
+def _fences(text: str) -> Iterator[Pair]:
     """Yield pairs of lines of the same mark, in their order; no line is in two pairs."""
     rules, end = list(_RULE.finditer(text)), -1
     following: dict[str, int] = {}
@@ -112,7 +122,7 @@ def _fences(text: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
 
 def _without_announced(text: str) -> str:
     """Leave out what stands between a sentence that announces a page and one that closes it."""
-    closing = next((line for line in _LINE.finditer(text) if closes(line[0])), None)
+    closing = next((line for line in LINE.finditer(text) if closes(line[0])), None)
     if closing is None:
         return text
     opening = next((one for one in find_labels(text[: closing.start()]) if one.names_page), None)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from tryage.perception.template_words import (
     ABOVE,
     ANSWER,
-    CLOSING,
     CONTEXT,
     LETTERS,
     PAGE,
     QUESTION,
     RETRIEVED,
     TASK,
+    TRAILING,
     USER,
 )
 
@@ -30,6 +30,8 @@ MAX_INSTRUCTION = 1_200  # characters at the beginning, where a template mention
 MAX_ENDING = 400  # characters after a question, or of a last paragraph that asks
 
 COLONS = (":", "\uff1a")
+
+LINE = re.compile(r"[^\n]+")
 
 _KINDS = {
     "question": QUESTION,
@@ -48,7 +50,6 @@ _MAX_UNSPACED_NAME = 12  # characters, of a script without spaces between words
 
 _PUNCTUATION = " \t#*>-=[(<\"'"
 _WORD = re.compile(r"[^\W\d_]+")
-_LINE = re.compile(r"[^\n]+")
 _NAME = re.compile(
     rf"(?P<marks>[ \t#>*_=\[({{\"'\-]*)(?P<name>[^\n:\uff1a<>{{}}\",;]{{1,{_MAX_NAME}}}?)"
     r"(?P<closing>[ \t#*_=\])}\"'\-]*)(?P<colon>[:\uff1a][ \t*\"]*|$)"
@@ -100,7 +101,7 @@ def find_labels(text: str) -> list[Label]:
 
 
 def _iterate_labels(text: str) -> Iterator[Label]:
-    for line in _LINE.finditer(text):
+    for line in LINE.finditer(text):
         match = _NAME.match(line[0]) if _may_be_name(line[0]) else None
         kind = _kind_of(match, is_whole_line=match.end() == len(line[0])) if match else None
         if match and kind:
@@ -136,7 +137,7 @@ def _is_name_of(words: Sequence[str], stems: tuple[str, ...], *, is_heading: boo
     """Tell whether a name of a few words ends, or plainly begins, with one of these words."""
     if not words or len(words) > _MAX_NAME_WORDS:
         return False
-    counts = words if is_heading or words[-1] in CLOSING else words[-1:]
+    counts = words if is_heading or words[-1] in TRAILING else words[-1:]
     return any(_is_form_of(word, stems) for word in counts)
 
 

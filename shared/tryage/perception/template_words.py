@@ -42,7 +42,7 @@ USER = (
     *("пользовател", "사용자", "المستخدم", "用户", "người dùng"),
     "kullanıcı",  # noqa: RUF001 - Turkish
 )
-"""The person that asks, whose name may stand before the question."""
+"""The person who asks, whose name may stand before the question."""
 
 ANSWER = (
     *("answer", "response", "reply", "output", "assistant", "antwort", "réponse", "respuesta"),
@@ -73,7 +73,7 @@ ABOVE = (
 LETTERS = {"q": "question", "问": "question", "問": "question", "a": "answer", "答": "answer"}
 """Names of one letter."""
 
-CLOSING = frozenset(
+TRAILING = frozenset(
     (
         *("information", "message", "text", "follows", "input", "user", "below", "list"),
         *("material", "section", "is", "ist", "est", "es", "é", "è", "şu"),
